@@ -1,0 +1,150 @@
+"""`ses-relay simulator` as a process: what it prints is true, and it stops when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import boto3
+import pytest
+import yaml
+from click.testing import CliRunner
+from ses_clients import EAST, ONCE, arn, mail
+
+from relay.cli.simulator import simulator
+
+FREE_PORTS = ("--http-port", "0", "--smtp-port", "0", "--smtps-port", "0")
+
+
+@asynccontextmanager
+async def command(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command running; killed if it has not ended by itself."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", "simulator", *FREE_PORTS, *arguments, stdout=pipe, stderr=pipe
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def told(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """The endpoints, once it prints them."""
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 30)
+    places: dict[str, Any] = json.loads(line)
+    return places
+
+
+def send(places: dict[str, Any], access_key_id: str, secret_access_key: str) -> str:
+    """Send a message with boto3; its id."""
+    api = boto3.client(
+        "ses",
+        region_name=EAST,
+        endpoint_url=places["api_url"],
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        config=ONCE,
+    )
+    sent = api.send_raw_email(Source="a@example.com", Destinations=["b@example.net"], RawMessage={"Data": mail()})
+    api.close()
+    return str(sent["MessageId"])
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_what_it_prints_and_stops(stop: signal.Signals) -> None:
+    """The endpoints and keys it names take a message; a signal ends it with status 0 and without a word."""
+    async with command("--json") as process:
+        places = await told(process)
+        keys = places["environment"]
+        message_id = await asyncio.to_thread(send, places, keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+        async with aiohttp.ClientSession() as http, http.get(places["messages_url"]) as response:
+            kept = (await response.json())["messages"]
+        authority = await asyncio.to_thread(Path(places["ca_file"]).read_text)
+        process.send_signal(stop)
+        _, complaints = await asyncio.wait_for(process.communicate(), 30)
+
+        assert [message["message_id"] for message in kept] == [message_id]
+        assert (process.returncode, complaints) == (0, b"")
+        assert authority.startswith("-----BEGIN CERTIFICATE-----")
+        assert not await asyncio.to_thread(Path(places["ca_file"]).exists)
+
+
+CONFIGURATION = f"""
+identities:
+  - senders: ["@example.com"]
+    source_arn: {arn()}
+    credentials: partner
+credentials:
+  partner: {{access_key_id: AKIAPARTNER, secret_access_key: "${{PARTNER_SECRET}}"}}
+"""
+
+
+async def test_it_knows_the_relay_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identities, regions and keys of a configuration, variables and all."""
+    monkeypatch.setenv("PARTNER_SECRET", "their-secret")
+    config = tmp_path / "relay.yaml"
+    config.write_text(CONFIGURATION)
+    config.chmod(0o600)
+    async with command("--json", "--config", str(config), "--ca-file", str(tmp_path / "ca.pem")) as process:
+        places = await told(process)
+
+        assert places["regions"] == [EAST]
+        assert places["ca_file"] == str(tmp_path / "ca.pem")
+        assert await asyncio.to_thread(send, places, "AKIAPARTNER", "their-secret")
+
+
+async def test_the_instructions_are_a_configuration() -> None:
+    """What stands below the last heading is YAML for a relay."""
+    async with command("--identity", arn(name="x.example"), "--region", EAST) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("  smtp_tls:"):
+            lines.append((await asyncio.wait_for(process.stdout.readline(), 30)).decode())
+    text = "".join(lines)
+    config = yaml.safe_load(text.partition("# its configuration\n")[2])
+
+    assert "export AWS_CA_BUNDLE=" in text
+    assert config["identities"][0]["source_arn"] == arn(name="x.example")
+    assert config["ses"]["smtp_endpoint"] in text.partition("#")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "loopback only"),
+        (["--identity", "rubbish"], "not an SES identity ARN"),
+        (["--config", "/does/not/exist"], "/does/not/exist"),
+        (["--http-port", "65536"], "65536"),
+    ],
+)
+def test_mistakes_are_said(arguments: list[str], words: str) -> None:
+    """Usage and configuration errors: status 2, and why."""
+    result = CliRunner().invoke(simulator, arguments)
+
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def test_a_taken_port_is_said() -> None:
+    """Status 1, and which address."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(simulator, ["--http-port", port, "--smtp-port", "0", "--smtps-port", "0"])
+
+    assert result.exit_code == 1
+    assert "cannot listen: " in result.output
+    assert port in result.output
