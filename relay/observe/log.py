@@ -1,0 +1,272 @@
+"""Everything the relay says to its operator: one method per event, one line per message.
+
+`Event` is the whole list. Lines are JSON (or for a person's console), carry the session id that clients'
+errors can be traced by, and never a secret or a piece of a message. `addresses="masked"` hides local parts.
+Native structlog, not through the standard library's logging: it is on the path of every message.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, TextIO
+
+import structlog
+
+from relay.model import Client, Deferred, Delivered, Envelope, Failed, Identity, Outcome, Parcel, Reply
+from relay.observe.metrics import Metrics
+from relay.policy.headers import Message
+
+Format = Literal["json", "console"]
+Level = Literal["debug", "info", "warning", "error"]
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LOCAL_PART = re.compile(r"[^\s<>@,\"']+@")
+
+
+class Event(StrEnum):
+    """Every event there is; the value is what `event` says in the log."""
+
+    STARTED = "started"
+    LISTENING = "listening"
+    CANNOT_LISTEN = "cannot_listen"
+    READY = "ready"
+    CONFIGURATION = "configuration_problem"
+    RELOADED = "reloaded"
+    RELOAD_REFUSED = "reload_refused"
+    RELOAD_NEEDS_RESTART = "reload_needs_restart"
+    DRAINING = "draining"
+    DRAIN_CUT = "drain_cut_short"
+    STOPPED = "stopped"
+    CONNECTION_REFUSED = "connection_refused"
+    SESSION_CLOSED = "session_closed"
+    REFUSED = "command_refused"
+    MESSAGE = "message"
+    ATTEMPT_DEFERRED = "attempt_deferred"
+    ERROR = "internal_error"
+    LIBRARY = "library"
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What is known of one message so far; the one line about it is written from this."""
+
+    id: str
+    client: Client
+    envelope: Envelope
+    size: int
+    began: float
+    identity: Identity | None = None
+    message: Message | None = None
+    outcome: Outcome | None = None
+    dry_run: bool = False
+
+    def verdict(self, reply: Reply) -> str:
+        """One word for logs and metrics."""
+        if isinstance(self.outcome, Delivered):
+            return "delivered"
+        if self.dry_run and reply.positive:
+            return "dry_run"
+        if isinstance(self.outcome, Deferred):
+            return "deferred"
+        return "failed" if isinstance(self.outcome, Failed) else "refused"
+
+
+class Journal:
+    """Writes events and counts what is counted."""
+
+    def __init__(self, log: Any, metrics: Metrics, *, masked: bool = False) -> None:
+        self._log = log
+        self._metrics = metrics
+        self._masked = masked
+
+    def change(self, log: Any, *, masked: bool) -> None:
+        """Write on to another log."""
+        self._log, self._masked = log, masked
+
+    # The relay's life
+
+    def started(self, version: str, config: str, identities: int) -> None:
+        """The configuration is read; nothing listens yet."""
+        self._log.info(Event.STARTED, version=version, config=config, identities=identities)
+
+    def configuration(self, problem: str) -> None:
+        """`check` would warn about this."""
+        self._log.warning(Event.CONFIGURATION, problem=problem)
+
+    def listening(self, address: str) -> None:
+        """One socket accepts connections."""
+        self._log.info(Event.LISTENING, address=address)
+
+    def cannot_listen(self, reason: str) -> None:
+        """An address cannot be had: the relay ends."""
+        self._log.error(Event.CANNOT_LISTEN, reason=reason)
+
+    def ready(self) -> None:
+        """All listeners are up."""
+        self._log.info(Event.READY)
+
+    def reloaded(self, identities: int) -> None:
+        """The new rules hold from the next message on."""
+        self._log.info(Event.RELOADED, identities=identities)
+
+    def reload_refused(self, problems: list[str]) -> None:
+        """The configuration is bad; the old rules stay."""
+        self._log.error(Event.RELOAD_REFUSED, problems=problems)
+
+    def reload_needs_restart(self, keys: list[str]) -> None:
+        """These keys have changed and only a restart reads them."""
+        self._log.warning(Event.RELOAD_NEEDS_RESTART, keys=keys)
+
+    def draining(self, connections: int, messages: int) -> None:
+        """No new connections; what is under way may finish."""
+        self._log.info(Event.DRAINING, connections=connections, messages=messages)
+
+    def drain_cut(self, connections: int, messages: int) -> None:
+        """`drain_s` is over with this much still under way: its clients are told to try again."""
+        self._log.warning(Event.DRAIN_CUT, connections=connections, messages=messages)
+
+    def stopped(self) -> None:
+        """The last line."""
+        self._log.info(Event.STOPPED)
+
+    # Sessions
+
+    def connection_refused(self, peer: str, reply: Reply) -> None:
+        """Turned away before the greeting."""
+        self._metrics.rejected(reply)
+        self._log.warning(Event.CONNECTION_REFUSED, peer=peer, reply=str(reply))
+
+    def session_closed(self, client: Client, reply: Reply) -> None:
+        """The relay ended a session."""
+        self._metrics.rejected(reply)
+        self._log.info(Event.SESSION_CLOSED, session=client.session, peer=client.peer, reply=str(reply))
+
+    def refused(self, client: Client, reply: Reply, command: str) -> None:
+        """A command got a 4yz or 5yz."""
+        self._metrics.rejected(reply)
+        self._log.info(
+            Event.REFUSED, session=client.session, client=client.name, peer=client.peer,
+            command=self._hide(command), reply=str(reply),
+        )  # fmt: skip
+
+    # Messages
+
+    def answered(self, receipt: Receipt, reply: Reply, *, gone: bool) -> None:
+        """The line about a message, written when its client is answered (`gone`: no longer listened)."""
+        seconds = time.perf_counter() - receipt.began
+        verdict = receipt.verdict(reply)
+        self._count(receipt, reply, verdict, seconds)
+        fields = _about(receipt)
+        if gone:
+            fields["client_gone"] = True
+        if self._masked:
+            fields = {key: self._mask(value) for key, value in fields.items()}
+        write = self._log.info if reply.positive else self._log.warning
+        write(Event.MESSAGE, outcome=verdict, reply=self._hide(str(reply)), seconds=round(seconds, 4), **fields)
+
+    def _count(self, receipt: Receipt, reply: Reply, verdict: str, seconds: float) -> None:
+        identity, outcome = receipt.identity, receipt.outcome
+        if identity is None or outcome is None:
+            if not reply.positive:
+                self._metrics.rejected(reply)
+            return
+        self._metrics.message(
+            identity.name, identity.region, identity.transport, verdict,
+            recipients=len(receipt.envelope.recipients), size=receipt.size, seconds=seconds,
+        )  # fmt: skip
+        if not isinstance(outcome, Delivered):
+            self._metrics.rejected(reply)
+            self._metrics.cause(outcome.cause)
+
+    def attempt_deferred(self, parcel: Parcel, outcome: Deferred, pause_s: float) -> None:
+        """An attempt failed and another follows while the client waits."""
+        self._metrics.cause(outcome.cause)
+        self._log.info(
+            Event.ATTEMPT_DEFERRED, id=parcel.id, identity=parcel.identity, region=parcel.region,
+            cause=outcome.cause, detail=self._hide(outcome.detail), pause_s=round(pause_s, 3),
+        )  # fmt: skip
+
+    # Our own faults
+
+    def internal_error(self, where: str, error: Exception) -> None:
+        """Something was raised that never should be; `where` is a session's or a message's id."""
+        self._log.error(Event.ERROR, where=where, exc_info=error)
+
+    def _hide(self, text: str) -> str:
+        return _LOCAL_PART.sub("***@", text) if self._masked else text
+
+    def _mask(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._hide(value)
+        return [self._hide(item) for item in value] if isinstance(value, list) else value
+
+
+def _about(receipt: Receipt) -> dict[str, Any]:
+    client, envelope = receipt.client, receipt.envelope
+    fields: dict[str, Any] = {
+        "id": receipt.id, "session": client.session, "client": client.name, "peer": client.peer,
+        "sender": envelope.sender, "recipients": list(envelope.recipients), "bytes": receipt.size,
+    }  # fmt: skip
+    if client.user:
+        fields["user"] = client.user
+    if receipt.identity is not None:
+        identity = receipt.identity
+        fields |= {"identity": identity.name, "region": identity.region, "transport": identity.transport}
+    if receipt.message is not None:
+        message = receipt.message
+        fields |= {
+            "source_arn": message.source_arn, "from_arn": message.from_arn,
+            "return_path_arn": message.return_path_arn, "message_id": message.message_id,
+        }  # fmt: skip
+    if isinstance(receipt.outcome, Delivered):
+        fields["ses_message_id"] = receipt.outcome.message_id
+    elif receipt.outcome is not None:
+        fields |= {"cause": receipt.outcome.cause, "detail": receipt.outcome.detail}
+    return fields
+
+
+def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
+    """A logger that writes whole lines to `stream` (standard output when None)."""
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=True)
+    if form == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=False)
+    return structlog.wrap_logger(
+        structlog.WriteLogger(stream or sys.stdout),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _in_reading_order,
+            *([structlog.processors.format_exc_info] if form == "json" else []),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _in_reading_order(_: Any, level: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Time, level and event first: lines are read by people too."""
+    return {"timestamp": fields.pop("timestamp"), "level": level, "event": str(fields.pop("event")), **fields}
+
+
+class _Bridge(logging.Handler):
+    """Passes what libraries say on as one of our events."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._out = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._out.warning(Event.LIBRARY, logger=record.name, message=record.getMessage()[:500])
+
+
+def adopt_libraries(log: Any) -> None:
+    """Send the libraries' warnings to our log, and nothing below: aiosmtpd would write message contents."""
+    root = logging.getLogger()
+    root.handlers[:] = [_Bridge(log)]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
