@@ -56,7 +56,7 @@ def parse_identity_arn(text: str) -> IdentityArn:
         return IdentityArn(**match.groupdict())
     resource = _RESOURCE.match(text)
     if resource and (resource["service"], resource["kind"]) != ("ses", "identity"):
-        raise ValueError(f"this is the ARN of a {resource['service']} {resource['kind']}, not of an SES identity")
+        raise ValueError(f"this ARN names something else ({resource['service']} {resource['kind']}), not an SES identity")
     raise ValueError("not an SES identity ARN; expected arn:aws:ses:REGION:ACCOUNT:identity/DOMAIN-OR-ADDRESS")
 
 

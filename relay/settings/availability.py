@@ -1,0 +1,93 @@
+"""What the configuration can say already and this version cannot do yet: one table.
+
+`run` refuses such settings, and `check` reports them: a key that is accepted and ignored would be a lie. Each row
+names a key, how to tell that it asks for something that is missing, and what it may be meanwhile.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from relay.settings.addresses import TcpAddress
+from relay.settings.coverage import Regions
+from relay.settings.load import Loaded, conclude, examine
+from relay.settings.model import Settings
+from relay.settings.problems import Keys, Problem, key_path, show
+from relay.settings.sections import Delivery
+from relay.settings.source import Source
+
+Asks = Callable[[Any], bool]
+
+_LATER = "not available in this version yet"
+
+
+def _other_than(value: object) -> Asks:
+    return lambda found: bool(found != value)
+
+
+def _no_tcp(bind: object) -> bool:
+    return not isinstance(bind, TcpAddress)
+
+
+MISSING: tuple[tuple[str, Asks, str], ...] = (
+    ("listeners.*.bind", _no_tcp, "host:port; unix: and systemd: are"),
+    ("listeners.*.tls", _other_than("none"), "none; TLS is"),
+    ("listeners.*.certificate", bool, "no such key; TLS is"),
+    ("listeners.*.private_key", bool, "no such key; TLS is"),
+    ("listeners.*.require_tls", bool, "false; TLS is"),
+    ("listeners.*.tls_profile", _other_than("modern"), "modern; TLS is"),
+    ("listeners.*.auth_without_tls", _other_than("loopback"), "loopback; logins are"),
+    ("listeners.*.proxy_protocol_from", bool, "an empty list; the PROXY protocol is"),
+    ("clients.*.users", bool, "no such key; logins are"),
+    ("users", bool, "no such key; logins are"),
+    ("credentials.*.assume_role", bool, "profile or access_key_id; assuming roles is"),
+    ("ses.max_rate", _other_than("auto"), "auto; a rate limit is"),
+    ("delivery.acknowledge", _other_than("on_delivery"), "on_delivery; the spool is"),
+    ("delivery.retry", _other_than(Delivery().retry), "the default; the spool is"),
+    ("delivery.lifetime", _other_than(Delivery().lifetime), "the default; the spool is"),
+    ("delivery.delay_warning", _other_than("off"), "off; bounces are"),
+    ("spool", bool, "no such section; the spool is"),
+    ("bounces", bool, "no such section; bounces are"),
+    ("reload.watch", bool, "false; SIGHUP reloads; watching files is"),
+)
+
+
+def load_available(path: Path, environ: Mapping[str, str], regions: Regions | None = None) -> Loaded:
+    """Load a configuration that this version can run.
+
+    Raises:
+        ConfigurationError: Something is wrong or not available yet; has all errors and warnings of both kinds.
+    """
+    settings, source = examine(path, environ, regions)
+    source.problems += unavailable(settings, source)
+    return conclude(settings, source)
+
+
+def unavailable(settings: Settings, source: Source | None = None) -> tuple[Problem, ...]:
+    """What these settings ask for and this version cannot do; `source` adds file, line and the text found there."""
+    problems = (
+        _problem(keys, value, f"{instead} {_LATER}", source)
+        for path, asks, instead in MISSING
+        for keys, value in _values(settings, (), path.split("."))
+        if asks(value)
+    )
+    return tuple(sorted(problems))
+
+
+def _values(value: Any, keys: Keys, path: list[str]) -> Iterator[tuple[Keys, Any]]:
+    """Every value at a path, where * stands for each entry of a list or mapping."""
+    if not path:
+        yield keys, value
+    elif path[0] != "*":
+        yield from _values(getattr(value, path[0]), (*keys, path[0]), path[1:])
+    else:
+        entries = value.items() if hasattr(value, "items") else enumerate(value)
+        for key, entry in entries:
+            yield from _values(entry, (*keys, key), path[1:])
+
+
+def _problem(keys: Keys, value: Any, allowed: str, source: Source | None) -> Problem:
+    if source is None:
+        return Problem("", 0, key_path(keys), "this setting" if keys[-1] == "users" else show(value), allowed)
+    keys = keys if source.at(keys) is not None else (*keys[:-1], f"{keys[-1]}_file")
+    return Problem(source.file, source.line(keys), key_path(keys), source.found(keys), allowed)
