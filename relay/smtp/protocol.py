@@ -229,9 +229,7 @@ class SmtpProtocol(SMTP):
         self._out += _line(reply)
 
     def _refuse(self, reply: Reply, line: bytes) -> None:
-        self._host.journal.refused(
-            self.dialogue.client, reply, line[:_COMMAND_BYTES].decode("ascii", "backslashreplace")
-        )
+        self._host.journal.refused(self.dialogue.client, reply, _loggable(line))
         self._errors_left -= reply.code >= 500
         self._answer(reply)
 
@@ -352,6 +350,7 @@ class SmtpProtocol(SMTP):
             super().data_received(left)
 
 
+_SHOWN_WHOLE = frozenset({b"EHLO", b"HELO", b"MAIL", b"RCPT"})
 _Method = Callable[[SmtpProtocol, str | None], Awaitable[None]]
 _COMMANDS: dict[bytes, _Method] = {
     b"EHLO": SmtpProtocol.smtp_EHLO,
@@ -362,6 +361,14 @@ _COMMANDS: dict[bytes, _Method] = {
     b"RSET": SmtpProtocol.smtp_RSET,
     b"QUIT": SmtpProtocol.smtp_QUIT,
 }
+
+
+def _loggable(line: bytes) -> str:
+    """A refused command for the log: arguments only where they cannot be a password (RFC 4954 sends them in lines)."""
+    verb = line.partition(b" ")[0].upper()
+    if verb in _SHOWN_WHOLE:
+        return line[:_COMMAND_BYTES].decode("ascii", "backslashreplace")
+    return verb.decode("ascii") if verb in _COMMANDS or verb in replies.FIXED else f"unknown, {len(line)} bytes"
 
 
 def _line(reply: Reply) -> bytes:
