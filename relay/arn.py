@@ -56,7 +56,8 @@ def parse_identity_arn(text: str) -> IdentityArn:
         return IdentityArn(**match.groupdict())
     resource = _RESOURCE.match(text)
     if resource and (resource["service"], resource["kind"]) != ("ses", "identity"):
-        raise ValueError(f"this ARN names something else ({resource['service']} {resource['kind']}), not an SES identity")
+        kind = f"{resource['service']} {resource['kind']}"
+        raise ValueError(f"this ARN names something else ({kind}), not an SES identity")
     raise ValueError("not an SES identity ARN; expected arn:aws:ses:REGION:ACCOUNT:identity/DOMAIN-OR-ADDRESS")
 
 

@@ -69,7 +69,7 @@ TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many Received headers, this looks like 
 
 def accepted(message_id: str) -> Reply:
     """SES has the message: its id goes into the application's own log."""
-    return Reply(250, "2.0.0", f"Ok {message_id}")
+    return Reply(250, "2.0.0", f"Ok {message_id}".rstrip())
 
 
 DRY_RUN = Reply(250, "2.0.0", "Ok dry run")

@@ -31,17 +31,36 @@ def canonical(content: Buffer, *, normalize: bool) -> Buffer:
     return _normalized(content)
 
 
-def has_stray(content: Buffer) -> bool:
-    """Whether a CR or LF stands outside a CRLF.
+class StrayWatch:
+    """Looks at content piece by piece for a CR or LF outside a CRLF.
 
     The standard library's newline decoder notes the kinds of line end that it meets, in one pass and in a
     quarter of the time that three calls of `count` take.
     """
-    decoder = IncrementalNewlineDecoder(None, translate=False)
-    for text in _pieces(content):
-        decoder.decode(text)
-    decoder.decode("", final=True)
-    return decoder.newlines not in (None, "\r\n")
+
+    def __init__(self) -> None:
+        self._decoder = IncrementalNewlineDecoder(None, translate=False)
+
+    def sees(self, piece: Buffer) -> bool:
+        """Whether there was one up to here; a CR at the end of a piece waits for the next."""
+        for text in _pieces(piece):
+            self._decoder.decode(text)
+        return self._seen()
+
+    def saw(self) -> bool:
+        """Whether there was one at all, now that everything has been seen."""
+        self._decoder.decode("", final=True)
+        return self._seen()
+
+    def _seen(self) -> bool:
+        return self._decoder.newlines not in (None, "\r\n")
+
+
+def has_stray(content: Buffer) -> bool:
+    """Whether a CR or LF stands outside a CRLF."""
+    watch = StrayWatch()
+    watch.sees(content)
+    return watch.saw()
 
 
 def _normalized(content: Buffer) -> bytes | bytearray:

@@ -40,7 +40,7 @@ class Trouble(StrEnum):
     """What kept us from an answer of SES.
 
     LOST_ANSWER: the whole message was sent, whether SES took it is unknown. NOT_AWS: something answered that is
-    no AWS error document (a proxy's page). STALE: a reused connection had been closed before it took anything.
+    no AWS error document (a proxy's page). STALE: a connection was lost before the whole message was sent.
     """
 
     DNS = auto()
@@ -203,7 +203,8 @@ TROUBLES: Final = {
     Trouble.PROXY: (Cause.NETWORK, Reply(451, "4.4.1", "The proxy to Amazon SES cannot be used")),
     Trouble.TIMEOUT_BEFORE_SENT: (Cause.NETWORK, Reply(451, "4.4.1", "Amazon SES takes nothing at the moment")),
     Trouble.LOST_ANSWER: (Cause.LOST_ANSWER, Reply(451, "4.4.2", "The answer of Amazon SES was lost")),
-    Trouble.NOT_AWS: (Cause.NETWORK, Reply(451, "4.4.2", "Something else answered instead of Amazon SES")),
+    # Not the network's: a proxy's 502 or 504 may follow what SES has taken, so it is not tried again at once
+    Trouble.NOT_AWS: (Cause.OTHER, Reply(451, "4.4.2", "Something else answered instead of Amazon SES")),
     Trouble.NO_CREDENTIALS: (Cause.CREDENTIALS, Reply(451, "4.3.5", _SETUP)),
     Trouble.STALE: (Cause.NETWORK, Reply(451, "4.4.2", "The connection to Amazon SES was lost")),
     Trouble.OUR_FAULT: (Cause.OUR_FAULT, Reply(451, "4.3.0", _FAULT)),

@@ -17,8 +17,10 @@ from relay.settings.yaml_nodes import DEPTH, Node, NotYaml, parse
 _REPEATED = 200_000  # values that aliases may repeat, against files that grow without bound
 
 
-def read(path: Path, environ: Mapping[str, str], *, root: Keys = (), parent: Source | None = None) -> Source:
-    """Read a YAML file.
+def read(
+    path: Path, environ: Mapping[str, str], *, root: Keys = (), parent: Source | None = None, depth: int = DEPTH
+) -> Source:
+    """Read a YAML file that nests no deeper than `depth`.
 
     Raises:
         ConfigurationError: The file cannot be read or is not YAML: one problem. Whatever else is wrong goes to the
@@ -36,8 +38,8 @@ def read(path: Path, environ: Mapping[str, str], *, root: Keys = (), parent: Sou
         source.problems, source.told = parent.problems, parent.told
     source.lines[root] = 1
     try:
-        node = parse(content)
-        source.value = _Walk(source, environ).convert(node, root) if node else None
+        node = parse(content, depth)
+        source.value = _Walk(source, environ, depth).convert(node, root) if node else None
     except NotYaml as error:
         raise ConfigurationError([Problem(str(path), error.line, "", error.found, error.allowed)]) from None
     return source
@@ -46,9 +48,10 @@ def read(path: Path, environ: Mapping[str, str], *, root: Keys = (), parent: Sou
 class _Walk:
     """Turns nodes into values, and fills the tables of a source on the way."""
 
-    def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
+    def __init__(self, source: Source, environ: Mapping[str, str], depth: int) -> None:
         self._source = source
         self._environ = environ
+        self._depth = depth
         self._seen: set[int] = set()
         self._repeated = 0
 
@@ -67,7 +70,7 @@ class _Walk:
     def _bound(self, node: Node, keys: Keys, *, again: bool) -> None:
         """Give up on aliases that lead back to themselves, or make the file larger than any file is."""
         self._repeated += again
-        if len(keys) > DEPTH + len(self._source.root) or self._repeated > _REPEATED:
+        if len(keys) > self._depth + len(self._source.root) or self._repeated > _REPEATED:
             raise NotYaml(node.line, "aliases that repeat without end", "what the key needs")
 
     def _scalar(self, text: str | None, keys: Keys) -> str | None:

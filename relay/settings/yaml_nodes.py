@@ -38,8 +38,8 @@ class Node:
     tagged: bool
 
 
-def parse(content: bytes) -> Node | None:
-    """Parse one document; None when it is empty.
+def parse(content: bytes, depth: int = DEPTH) -> Node | None:
+    """Parse one document that nests no deeper than `depth`; None when it is empty.
 
     Raises:
         NotYaml: Not UTF-8, not YAML, several documents, or nested too deeply.
@@ -50,7 +50,7 @@ def parse(content: bytes) -> Node | None:
         line = content.count(b"\n", 0, error.start) + 1
         raise NotYaml(line, "bytes that are not UTF-8", "UTF-8 text") from None
     try:
-        return _Composer(yaml.parse(text, Loader=_LOADER)).document()
+        return _Composer(yaml.parse(text, Loader=_LOADER), depth).document()
     except yaml.MarkedYAMLError as error:
         raise _without_quotes(error) from None
     except yaml.reader.ReaderError as error:
@@ -71,8 +71,9 @@ def _line(event: Any) -> int:
 class _Composer:
     """Makes nodes of events; an alias is the very node of its anchor."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
+    def __init__(self, events: Iterator[Any], depth: int) -> None:
         self._events = events
+        self._depth = depth
         self._anchors: dict[str, Node] = {}
 
     def document(self) -> Node | None:
@@ -92,7 +93,7 @@ class _Composer:
             if event.anchor not in self._anchors:
                 raise NotYaml(line, "an alias without anchor", "text that begins with * in quotes")
             return self._anchors[event.anchor]
-        if depth > DEPTH:
+        if depth > self._depth:
             raise NotYaml(line, "lists or mappings nested too deeply", "what the key needs")
         node = self._new(event, line)
         if event.anchor:
