@@ -1,0 +1,186 @@
+"""The composition root: builds the parts of a relay from its settings, starts, reloads, drains and stops them.
+
+The only module that knows everybody. A reload swaps rules and transports as a whole and touches nothing that is
+under way; the order of the end is listeners, messages in hand, transports, admin, so that probes see the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from relay import __version__
+from relay.aws.credentials import CredentialBook
+from relay.aws.endpoints import ApiEndpoints, SmtpEndpoints
+from relay.aws.trust import tls_context
+from relay.delivery.courier import Clock, Courier, Transport
+from relay.delivery.ses_api import SesApi
+from relay.delivery.ses_smtp import SesSmtp
+from relay.intake import Intake
+from relay.memory import memory_limit
+from relay.model import TransportName
+from relay.observe.admin import Admin
+from relay.observe.log import Journal
+from relay.observe.metrics import Metrics
+from relay.policy.admission import Admission, ClientRule
+from relay.policy.headers import HeaderRules, Stamp
+from relay.policy.routing import Router
+from relay.policy.rulebook import SES_RECIPIENTS, RuleBook
+from relay.settings.addresses import TcpAddress
+from relay.settings.model import Settings
+from relay.smtp.clocks import SessionLimits
+from relay.smtp.server import Server, ServerLimits
+
+_FIXED_KEYS = ("listeners", "spool", "admin")  # what only a restart reads
+_IN_FLIGHT_SHARE, _IN_FLIGHT_MOST = 4, 512_000_000
+
+
+class Relay:
+    """One running relay; made and used inside its event loop."""
+
+    def __init__(self, settings: Settings, journal: Journal, metrics: Metrics) -> None:
+        self.settings = settings
+        self.addresses: list[str] = []
+        self._journal = journal
+        self._metrics = metrics
+        self._hostname = hostname()
+        self._courier = courier_of(settings, journal, self._hostname)
+        self._intake = Intake(book_of(settings, self._hostname), self._courier, journal, new_stamp)
+        self._server = Server(self._intake, limits_of(settings), journal, self._hostname)
+        self._admin: Admin | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open every listener and the admin server; raises OSError when an address cannot be had."""
+        for listener in self.settings.listeners:
+            if not isinstance(listener.bind, TcpAddress):
+                raise NotImplementedError(f"listening on {listener.bind} is not available in this version yet")
+            self.addresses += await self._server.listen(listener.bind.host, listener.bind.port)
+        self._metrics.count_connections(lambda: self._server.connections)
+        if self.settings.admin is not None:
+            self._admin = Admin(
+                self.settings.admin.bind, self._metrics, ready=self._not_ready, status=self._status,
+                report=lambda error: self._journal.internal_error("admin", error),
+            )  # fmt: skip
+            for address in await self._admin.start():
+                self._journal.listening(f"http://{address}")
+        self._journal.ready()
+
+    def reload(self, settings: Settings) -> None:
+        """Swap rules and transports for those of `settings`; mail under way ends with the old ones."""
+        changed = [key for key in _FIXED_KEYS if getattr(settings, key) != getattr(self.settings, key)]
+        if changed:
+            self._journal.reload_needs_restart(changed)
+        courier = courier_of(settings, self._journal, self._hostname)
+        book = book_of(settings, self._hostname)
+        self.settings = replace(settings, **{key: getattr(self.settings, key) for key in _FIXED_KEYS})
+        self._retire(self._courier)
+        self._courier = courier
+        self._intake.change(book, courier)
+        self._server.change(limits_of(settings))
+        self._journal.reloaded(len(settings.identities))
+
+    async def stop(self) -> None:
+        """Drain within `limits.drain_s`, then let go of everything."""
+        await self._server.drain(self.settings.limits.drain_s)
+        await self._courier.close()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        if self._admin is not None:
+            await self._admin.stop()
+        self._journal.stopped()
+
+    def _retire(self, courier: Courier) -> None:
+        task = asyncio.get_running_loop().create_task(courier.close())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _not_ready(self) -> str | None:
+        return None if self._server.accepting else "draining"
+
+    def _status(self) -> Mapping[str, object]:
+        return {
+            "version": __version__,
+            "listeners": ", ".join(self.addresses),
+            "connections": self._server.connections,
+            "messages in hand": self._server.messages,
+            "identities": ", ".join(identity.name for identity in self.settings.identities[:50]),
+        }
+
+
+def book_of(settings: Settings, name: str) -> RuleBook:
+    """The rules of these settings."""
+    entries = [
+        ClientRule.of(
+            entry.name, networks=entry.networks, unix=entry.unix, users=entry.users, senders=entry.senders,
+            allow=entry.recipients.allow, deny=entry.recipients.deny,
+        )
+        for entry in settings.clients
+    ]  # fmt: skip
+    message, limits = settings.message, settings.limits
+    rules = HeaderRules(
+        normalize=message.line_endings == "normalize",
+        add_missing=message.add_missing_headers,
+        strip=frozenset(header.lower() for header in message.strip_headers),
+        received=message.received,
+        header_bytes=limits.header_bytes,
+        hops=limits.hops,
+        hostname=name,
+    )
+    recipients = min(limits.recipients, SES_RECIPIENTS)
+    router = Router(settings.identities)
+    return RuleBook(Admission(entries), router, rules, limits.message_bytes, recipients, dry_run=settings.ses.dry_run)
+
+
+def courier_of(settings: Settings, journal: Journal, name: str) -> Courier:
+    """A courier with transports of its own, which `close` lets go of."""
+    clock = Clock(asyncio.get_running_loop().time, asyncio.sleep, random.random)
+    ses = settings.ses
+    return Courier(
+        _transports(settings, name), journal, clock, hold_s=settings.delivery.hold_s, concurrency=ses.concurrency
+    )
+
+
+def _transports(settings: Settings, name: str) -> dict[TransportName, Transport]:
+    ses, mode = settings.ses, settings.delivery.configuration_errors
+    book = CredentialBook(settings.credentials)
+    return {
+        "api": SesApi(book, ApiEndpoints(ses.api_endpoint), timeout_s=ses.timeout_s, mode=mode, clock=_utc_now),
+        "smtp": SesSmtp(
+            book, SmtpEndpoints(ses.smtp_endpoint, ses.smtp_tls), timeout_s=ses.timeout_s,
+            concurrency=ses.concurrency, mode=mode, helo=name, tls=tls_context,
+        ),
+    }  # fmt: skip
+
+
+def limits_of(settings: Settings) -> ServerLimits:
+    """The limits of the listeners."""
+    limits = settings.limits
+    room = limits.in_flight_bytes
+    return ServerLimits(
+        connections=limits.connections,
+        connections_per_client=limits.connections_per_client,
+        errors=limits.errors,
+        in_flight_bytes=min(memory_limit() // _IN_FLIGHT_SHARE, _IN_FLIGHT_MOST) if room == "auto" else room,
+        session=SessionLimits(limits.idle_s, limits.data_s, limits.data_bytes_per_s, limits.session_s),
+    )
+
+
+def new_stamp() -> Stamp:
+    """What a message needs of clock and chance."""
+    token = secrets.token_hex(8)
+    return Stamp(id=token, when=_utc_now(), token=token)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def hostname() -> str:
+    """This host's name, as greeting, EHLO and Received show it; never looked up in DNS, which may block."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost"

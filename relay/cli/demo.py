@@ -1,0 +1,161 @@
+"""`ses-relay demo`: a local SES and a relay on loopback, real mail through both, and what SES saw."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import smtplib
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from relay import __version__
+from relay.app import Relay
+from relay.cli import demo_scene as scene
+from relay.observe.log import Journal, open_log
+from relay.observe.metrics import Metrics
+from relay.service import read_settings
+from relay.simulator import Received, Simulator
+
+_HEADERS_SHOWN = 7
+_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One mail, the relay's answer to its application, and what SES got, if anything."""
+
+    mail: scene.Mail
+    answer: str
+    received: Received | None
+
+
+@click.command("demo")
+@click.option("--keep", is_flag=True, help="Leave both running afterwards, for clients of your own.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of the relay; 0: any free port.")
+@click.option("--json", "as_json", is_flag=True, help="Print what happened as JSON.")
+def demo(port: int, *, keep: bool, as_json: bool) -> None:
+    """Send real mail through a relay to a local SES and show what SES received. Nothing leaves this machine."""
+    with tempfile.TemporaryDirectory(prefix="ses-relay-demo-") as folder:
+        sys.exit(asyncio.run(_play(Path(folder), port, keep=keep, as_json=as_json)))
+
+
+async def _play(folder: Path, port: int, *, keep: bool, as_json: bool) -> int:
+    log = io.StringIO()
+    async with Simulator(regions=scene.REGIONS, identities=scene.IDENTITIES, ca_file=folder / "ca.pem") as ses:
+        environment = {**os.environ, **ses.relay_environment()}
+        os.environ |= environment  # whom to believe is read from the environment by boto3's rules
+        path = folder / "relay.yaml"
+        path.write_text(scene.configuration(ses, port), "utf-8")
+        path.chmod(0o600)
+        settings, _ = read_settings(path, environment)
+        metrics = Metrics(__version__)
+        relay = Relay(settings, Journal(open_log("json", "info", log), metrics), metrics)
+        await relay.start()
+        try:
+            shown = [await _send(relay, ses, mail) for mail in scene.mails()]
+            _report(shown, path, log.getvalue(), as_json=as_json)
+            if keep:
+                await _stay(relay, ses, path)
+        finally:
+            await relay.stop()
+    return 0 if _as_expected(shown) else 1
+
+
+async def _send(relay: Relay, ses: Simulator, mail: scene.Mail) -> Shown:
+    before = ses.total
+    answer = await asyncio.to_thread(_submit, relay.addresses[0], mail)
+    return Shown(mail, answer, ses.received[-1] if ses.total > before else None)
+
+
+def _submit(address: str, mail: scene.Mail) -> str:
+    """Speak SMTP as an old application would; returns the relay's last word."""
+    host, _, port = address.rpartition(":")
+    with smtplib.SMTP(host, int(port), timeout=60) as client:
+        client.ehlo()
+        for code, text in (client.mail(mail.sender), *(client.rcpt(to) for to in mail.recipients)):
+            if code >= 300:
+                return f"{code} {text.decode('ascii')}"
+        code, text = client.data(mail.content)
+        return f"{code} {text.decode('ascii')}"
+
+
+def _as_expected(shown: list[Shown]) -> bool:
+    """The demo is a test too: what SES should have is there, what it should not is not."""
+    codes = [one.answer[:9] for one in shown]
+    return codes == ["250 2.0.0"] * 4 + ["550 5.7.1", "554 5.7.1"] and [one.received is not None for one in shown] == [
+        True, True, True, True, False, False,
+    ]  # fmt: skip
+
+
+def _report(shown: list[Shown], path: Path, log: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([_facts(one) for one in shown], indent=2))
+        return
+    console = Console(width=_WIDTH + 20, highlight=False)
+    console.print(f"\nThe relay's configuration ({path}):\n")
+    console.print(path.read_text("utf-8"), markup=False, soft_wrap=True)
+    console.print(_table(shown))
+    line = next(line for line in log.splitlines() if '"event": "message"' in line)
+    console.print(
+        "\nThe relay's log has one line per message; the first one:\n", line, "\n", markup=False, soft_wrap=True
+    )
+
+
+def _table(shown: list[Shown]) -> Table:
+    """One section for each mail: who sent what, what it became, what the relay said, what SES has."""
+    table = Table(title="What the applications sent, and what SES received", title_justify="left", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for number, one in enumerate(shown, 1):
+        mail, received = one.mail, one.received
+        table.add_row(str(number), f"[bold]{mail.why}[/bold]")
+        recipients = ", ".join(mail.recipients)
+        table.add_row("application", f"MAIL FROM:<{mail.sender}> RCPT TO:<{recipients}>, {len(mail.content):,} bytes")
+        table.add_row("relay", one.answer)
+        table.add_row("SES", "\n".join(_what_ses_got(received)) if received else "nothing", end_section=True)
+    return table
+
+
+def _what_ses_got(received: Received) -> list[str]:
+    """The call, and the relay's block with the first headers below it."""
+    how = {"v1": "SendRawEmail", "v2": "SESv2 SendEmail", "smtp": "SMTP"}[received.interface]
+    top = (f"{name}: {value}" for name, value in received.headers[:_HEADERS_SHOWN])
+    lines = [f"by {how} in {received.region}, as {received.arns.source}", *top]
+    return [escape(line if len(line) < _WIDTH else line[: _WIDTH - 3] + "...") for line in lines]
+
+
+def _facts(one: Shown) -> dict[str, Any]:
+    received = one.received
+    facts: dict[str, Any] = {"why": one.mail.why, "sender": one.mail.sender, "answer": one.answer, "received": None}
+    if received is not None:
+        facts["received"] = {
+            "interface": received.interface, "region": received.region, "sender": received.sender,
+            "recipients": received.recipients, "headers": received.headers,
+        }  # fmt: skip
+    return facts
+
+
+async def _stay(relay: Relay, ses: Simulator, path: Path) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    host, _, port = relay.addresses[0].rpartition(":")
+    click.echo(
+        f"Both stay until Ctrl-C. Send as anything@example.com or @example.net:\n"
+        f"  swaks --server {host}:{port} --from you@example.com --to you@example.net\n"
+        f"  curl {ses.api_url}/_sim/messages\n"
+        f"  ses-relay explain --config {path} you@example.com"
+    )
+    await stop.wait()

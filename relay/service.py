@@ -1,0 +1,125 @@
+"""The life of the relay's process: load, start, answer signals, drain, end.
+
+SIGTERM and SIGINT drain; a second one ends at once. SIGHUP reloads, all or nothing: a bad configuration is
+logged and the old one stays. Tells the service manager what is going on (sd_notify(3)).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from relay import __version__
+from relay.app import Relay
+from relay.aws.regions import known_regions
+from relay.observe.log import Journal, adopt_libraries, open_log
+from relay.observe.metrics import Metrics
+from relay.observe.notify import Notifier
+from relay.settings.availability import load_available
+from relay.settings.model import Settings
+from relay.settings.problems import ConfigurationError, Problem
+
+
+def read_settings(path: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, ...]]:
+    """Settings and warnings; raises ConfigurationError, also for what this version cannot do yet."""
+    loaded = load_available(path, environ, known_regions)
+    return loaded.settings, loaded.warnings
+
+
+def run(path: Path, environ: Mapping[str, str]) -> int:
+    """Run a relay until it is told to stop; returns the exit status."""
+    settings, warnings = read_settings(path, environ)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(Service(path, environ, settings, warnings).live())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop where the platform has it: a quarter less CPU per small message."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional: PyPI has no wheels of it for some platforms
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+class Service:
+    """One process with one relay."""
+
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], settings: Settings, warnings: tuple[Problem, ...]
+    ) -> None:
+        self._path = path
+        self._environ = environ
+        self._settings = settings
+        self._warnings = warnings
+        self._metrics = Metrics(__version__)
+        self._journal = Journal(_open(settings), self._metrics, masked=settings.log.addresses == "masked")
+        self._notifier = Notifier(environ)
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def live(self) -> int:
+        """From the first log line to the last; 1 when a listener's address cannot be had."""
+        self._journal.started(__version__, str(self._path), len(self._settings.identities))
+        for warning in self._warnings:
+            self._journal.configuration(str(warning))
+        relay = Relay(self._settings, self._journal, self._metrics)
+        self._on_signals(relay)
+        try:
+            await relay.start()
+        except OSError as error:
+            self._journal.cannot_listen(str(error))
+            await relay.stop()
+            return 1
+        gc.freeze()  # what lives as long as the process need not be looked at again
+        beat = asyncio.ensure_future(self._notifier.keep_alive())
+        self._notifier.ready()
+        await self._stop.wait()
+        self._notifier.stopping()
+        await relay.stop()
+        beat.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beat
+        return 0
+
+    def _on_signals(self, relay: Relay) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop, loop, number)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(relay))
+
+    def _asked_to_stop(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
+        self._stop.set()
+        loop.remove_signal_handler(number)  # the second one ends the process as it would any other
+
+    def _spawn(self, relay: Relay) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload(relay))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self, relay: Relay) -> None:
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                settings, warnings = await asyncio.to_thread(read_settings, self._path, self._environ)
+                self._journal.change(_open(settings), masked=settings.log.addresses == "masked")
+                relay.reload(settings)
+                for warning in warnings:
+                    self._journal.configuration(str(warning))
+            except ConfigurationError as error:
+                self._journal.reload_refused([str(problem) for problem in error.problems])
+            except Exception as error:  # noqa: BLE001 - whatever it is, the old rules go on
+                self._journal.internal_error("reload", error)
+            self._notifier.ready()
+
+
+def _open(settings: Settings) -> Any:
+    log = open_log(settings.log.format, settings.log.level)
+    adopt_libraries(log)
+    return log
