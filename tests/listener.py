@@ -106,6 +106,7 @@ class Listener:
     ses: ScriptedSes
     port: int
     output: io.StringIO
+    metrics: Metrics
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -136,7 +137,8 @@ async def running(
     """Start a listener on a free port of loopback, and drain it at the end."""
     ses = ses or ScriptedSes()
     output = io.StringIO()
-    journal = Journal(open_log("json", "debug", output), Metrics("test"))
+    metrics = Metrics("test")
+    journal = Journal(open_log("json", "debug", output), metrics)
     clock = Clock(asyncio.get_running_loop().time, _no_pause, lambda: 0.5)
     courier = Courier({"api": ses, "smtp": ses}, journal, clock, hold_s=hold_s, concurrency=concurrency)
     admission = Admission(clients or [client_rule()])
@@ -151,7 +153,7 @@ async def running(
     server = Server(intake, limits, journal, "relay.test")
     addresses = await server.listen(host, 0)
     try:
-        yield Listener(server, intake, ses, int(addresses[0].rpartition(":")[2]), output)
+        yield Listener(server, intake, ses, int(addresses[0].rpartition(":")[2]), output, metrics)
     finally:
         await server.drain(drain_s)
         await courier.close()

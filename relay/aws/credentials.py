@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
-import botocore.session
+import boto3
 from botocore.credentials import Credentials
 
 from relay.aws.smtp_password import derive
@@ -151,7 +151,7 @@ def _find(source: CredentialSource) -> Any:
         return Credentials(source.access_key_id, source.secret_access_key, source.session_token)
     if source.smtp_username:
         raise CredentialTrouble(f"credentials {source.name!r} are for SMTP only")
-    return botocore.session.Session(profile=source.profile).get_credentials()
+    return boto3.Session(profile_name=source.profile).get_credentials()
 
 
 def _expires_within(provider: Any, seconds: float | None) -> bool:

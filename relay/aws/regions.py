@@ -6,12 +6,12 @@ warnings, never for refusals.
 
 from functools import cache
 
-import botocore.session
+import boto3
 
 
 @cache
 def known_regions() -> frozenset[str]:
-    """Every region of every partition that botocore lists for SES (endpoint data, no network)."""
-    session = botocore.session.get_session()
+    """Every region of every partition that boto3 lists for SES (endpoint data, no network)."""
+    session = boto3.Session()
     partitions = session.get_available_partitions()
     return frozenset(region for name in partitions for region in session.get_available_regions("ses", name))

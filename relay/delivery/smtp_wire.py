@@ -206,7 +206,7 @@ class Wire(asyncio.Protocol):
     def _drop(self, reason: Broken) -> None:
         self._end(reason)
         self._watch.stop()
-        self._transport.abort()
+        self._tcp.abort()  # below TLS, whose own abort raises after a close in Pythons up to 3.11.2
 
     def _on_silence(self, seconds: float) -> None:
         self._wake(Silence(seconds))

@@ -73,7 +73,9 @@ class Receipt:
             return "dry_run"
         if isinstance(self.outcome, Deferred):
             return "deferred"
-        return "failed" if isinstance(self.outcome, Failed) else "refused"
+        if isinstance(self.outcome, Failed):
+            return "failed"
+        return "error" if reply.temporary else "refused"
 
 
 class Journal:
@@ -171,16 +173,14 @@ class Journal:
 
     def _count(self, receipt: Receipt, reply: Reply, verdict: str, seconds: float) -> None:
         identity, outcome = receipt.identity, receipt.outcome
-        if identity is None or outcome is None:
-            if not reply.positive:
-                self._metrics.rejected(reply)
-            return
-        self._metrics.message(
-            identity.name, identity.region, identity.transport, verdict,
-            recipients=len(receipt.envelope.recipients), size=receipt.size, seconds=seconds,
-        )  # fmt: skip
-        if not isinstance(outcome, Delivered):
+        if identity is not None:
+            self._metrics.message(
+                identity.name, identity.region, identity.transport, verdict,
+                recipients=len(receipt.envelope.recipients), size=receipt.size, seconds=seconds,
+            )  # fmt: skip
+        if not reply.positive:
             self._metrics.rejected(reply)
+        if isinstance(outcome, Deferred | Failed):
             self._metrics.cause(outcome.cause)
 
     def attempt_deferred(self, parcel: Parcel, outcome: Deferred, pause_s: float) -> None:

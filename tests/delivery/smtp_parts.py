@@ -82,6 +82,7 @@ def server_context(certificate: trustme.LeafCert | None = None) -> ssl.SSLContex
 def client_context() -> ssl.SSLContext:
     """TLS that verifies servers, and believes the tests' authority."""
     context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # what `relay.aws.trust` sets; some systems' default is less
     authority().configure_trust(context)
     return context
 

@@ -1,0 +1,87 @@
+# What a person types; `make` alone lists it. Needs Python 3.11 or newer, make and PyPI, and nothing else:
+# no git, no root. Only `test-interop` also fetches Debian and npm packages, into .work/ and nowhere else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+WORK   := .work
+# The one tool that is not in a lock, because it writes them.
+UV     := uv==0.13.8
+
+# A machine may set this for people; inside a virtual environment it only breaks pip.
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Every file from PyPI is checked against the hashes in the lock, from whatever index the machine uses.
+INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-interop lint format bench lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.runtime ## start a local SES and a relay, send real mail through them, show what SES saw
+	$(BIN)/ses-relay demo
+
+test: lint ## everything that needs only Python and PyPI: style, types, tests
+	$(BIN)/python -m pytest -m "not interop"
+
+test-interop: $(VENV)/.dev $(WORK)/interop/.tools ## real clients and servers of other makers: swaks, msmtp, Postfix, nodemailer, moto
+	PATH="$(CURDIR)/$(WORK)/interop/bin:$$PATH:/usr/sbin:/sbin" NODE_PATH="$(CURDIR)/$(WORK)/interop/node_modules" \
+		$(BIN)/python -m pytest -m interop
+
+lint: $(VENV)/.dev ## style and types alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## rewrite the code in the one style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## measurements; they time things and assert nothing
+	@for file in tests/bench/bench_*.py; do echo "== $$file"; PYTHONPATH=tests $(BIN)/python "$$file" || exit 1; done
+
+# Universal locks: markers and hashes for every platform and every Python from 3.11 on.
+# `make lock UPGRADE=--upgrade` moves to the newest versions, without it only what changed is resolved again.
+COMPILE = $(WORK)/lock/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
+
+lock: $(WORK)/lock/.made ## pin the dependencies of pyproject.toml anew
+	$(COMPILE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
+	$(COMPILE) --group interop --output-file requirements-interop.lock
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) $(WORK) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: what is up to date is not installed again.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "ses-relay needs Python 3.11 or newer, and $(PYTHON) is not. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml
+	$(INSTALL) -r requirements-build.lock -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(WORK)/interop/.tools: tests/interop/setup.sh tests/interop/package.json tests/interop/package-lock.json \
+		requirements-interop.lock | $(VENV)/.made
+	sh tests/interop/setup.sh $(WORK)/interop $(BIN)/python
+	@touch $@
+
+$(WORK)/lock/.made: Makefile
+	$(PYTHON) -m venv $(WORK)/lock
+	$(WORK)/lock/bin/python -m pip install --quiet $(UV)
+	@touch $@
