@@ -47,7 +47,7 @@ BAD = {
     "arn:aws:ses:us-east-1:123456789012:identity/example.com\r\nBcc: x": NO_ARN,
     "arn:aws:ses:us-east-1:123456789012:identity/bücher.example": NO_ARN,
     "arn:aws:ses:us-east-1:123456789012:identity/a b@example.com": NO_ARN,
-    "arn:aws:ses:us-east-1:123456789012:configuration-set/main": "this ARN names something else (ses configuration-set)",
+    "arn:aws:ses:us-east-1:123456789012:configuration-set/main": "something else (ses configuration-set)",
     "arn:aws:ses:us-east-1:123456789012:template/main": "this ARN names something else (ses template)",
     "arn:aws:iam::123456789012:role/send": "this ARN names something else (iam role)",
     "arn:aws:sns:us-east-1:123456789012:bounces": "this ARN names something else (sns bounces)",
