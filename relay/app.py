@@ -7,6 +7,7 @@ under way; the order of the end is listeners, messages in hand, transports, admi
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import secrets
@@ -32,10 +33,15 @@ from relay.policy.admission import Admission, ClientRule
 from relay.policy.headers import HeaderRules, Stamp
 from relay.policy.routing import Router
 from relay.policy.rulebook import SES_RECIPIENTS, RuleBook
-from relay.settings.addresses import TcpAddress
-from relay.settings.model import Settings
+from relay.settings.model import Listener, Settings
+from relay.smtp.activation import Activation
+from relay.smtp.auth import Clock as AuthClock
+from relay.smtp.auth import Logins
 from relay.smtp.clocks import SessionLimits
+from relay.smtp.door import Door
 from relay.smtp.server import Server, ServerLimits
+from relay.smtp.sockets import open_sockets
+from relay.smtp.tls import server_context
 
 _FIXED_KEYS = ("listeners", "spool", "admin")  # what only a restart reads
 _IN_FLIGHT_SHARE, _IN_FLIGHT_MOST = 4, 512_000_000
@@ -52,16 +58,21 @@ class Relay:
         self._hostname = hostname()
         self._courier = courier_of(settings, journal, self._hostname)
         self._intake = Intake(book_of(settings, self._hostname), self._courier, journal, new_stamp)
-        self._server = Server(self._intake, limits_of(settings), journal, self._hostname)
+        self._logins = Logins(settings.users, AuthClock(asyncio.get_running_loop().time, asyncio.sleep))
+        self._server = Server(self._intake, limits_of(settings), journal, self._hostname, self._logins)
+        self._doors = [door_of(listener) for listener in settings.listeners]
         self._admin: Admin | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Open every listener and the admin server; raises OSError when an address cannot be had."""
-        for listener in self.settings.listeners:
-            if not isinstance(listener.bind, TcpAddress):
-                raise NotImplementedError(f"listening on {listener.bind} is not available in this version yet")
-            self.addresses += await self._server.listen(listener.bind.host, listener.bind.port)
+        activation = Activation(os.environ, os.getpid())
+        for listener, door in zip(self.settings.listeners, self._doors, strict=True):
+            for opened in open_sockets(listener.bind, activation):
+                await self._server.serve(opened, door)
+                self.addresses.append(opened.name)
+        if activation.names:
+            self._journal.sockets_unused(activation.names)
         self._metrics.count_connections(lambda: self._server.connections)
         if self.settings.admin is not None:
             self._admin = Admin(
@@ -73,7 +84,11 @@ class Relay:
         self._journal.ready()
 
     def reload(self, settings: Settings) -> None:
-        """Swap rules and transports for those of `settings`; mail under way ends with the old ones."""
+        """Swap rules and transports for those of `settings`; mail under way ends with the old ones.
+
+        Raises OSError when a certificate cannot be read: then nothing has changed.
+        """
+        contexts = [door_of(listener).context for listener in self.settings.listeners]
         changed = [key for key in _FIXED_KEYS if getattr(settings, key) != getattr(self.settings, key)]
         if changed:
             self._journal.reload_needs_restart(changed)
@@ -83,6 +98,9 @@ class Relay:
         self._retire(self._courier)
         self._courier = courier
         self._intake.change(book, courier)
+        self._logins.change(settings.users)
+        for door, context in zip(self._doors, contexts, strict=True):
+            door.context = context
         self._server.change(limits_of(settings))
         self._journal.reloaded(len(settings.identities))
 
@@ -158,6 +176,16 @@ def _transports(settings: Settings, name: str) -> dict[TransportName, Transport]
     }  # fmt: skip
 
 
+def door_of(listener: Listener) -> Door:
+    """How a listener lets clients in; reads its certificate. Raises OSError, ssl.SSLError among them."""
+    context = None
+    if listener.tls != "none" and listener.certificate and listener.private_key:
+        context = server_context(listener.certificate, listener.private_key, listener.tls_profile)
+    return Door(
+        listener.tls, context, listener.require_tls, listener.auth_without_tls, tuple(listener.proxy_protocol_from)
+    )
+
+
 def limits_of(settings: Settings) -> ServerLimits:
     """The limits of the listeners."""
     limits = settings.limits
@@ -166,6 +194,7 @@ def limits_of(settings: Settings) -> ServerLimits:
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,
         errors=limits.errors,
+        auth_failures=limits.auth_failures,
         in_flight_bytes=min(memory_limit() // _IN_FLIGHT_SHARE, _IN_FLIGHT_MOST) if room == "auto" else room,
         session=SessionLimits(limits.idle_s, limits.data_s, limits.data_bytes_per_s, limits.session_s),
     )

@@ -13,6 +13,8 @@ SENDER_OK = Reply(250, "2.1.0", "Ok")
 RECIPIENT_OK = Reply(250, "2.1.5", "Ok")
 VERIFY_UNKNOWN = Reply(252, "2.5.0", "Cannot verify, but will take the message and try")
 HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY STARTTLS AUTH")
+LOGGED_IN = Reply(235, "2.7.0", "Authentication successful")
+READY_FOR_TLS = Reply(220, "2.0.0", "Ready to start TLS")
 BYE = Reply(221, "2.0.0", "Bye")
 
 # Not now
@@ -22,6 +24,8 @@ IDLE = Reply(421, "4.4.2", "Timeout, closing the connection")
 TOO_SLOW = Reply(421, "4.4.2", "The message arrives too slowly, closing the connection")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, please try again later")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
+NOT_HTTP = Reply(421, "4.7.0", "This is a mail server, closing the connection")
+LOGIN_TROUBLE = Reply(454, "4.7.0", "Logins cannot be checked at the moment, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another message")
 SENDING_AT_LIMIT = Reply(451, "4.4.5", "The relay sends as fast as it may, please try again")
 NO_ROOM = Reply(452, "4.3.1", "The relay has too much mail in hand, please try again")
@@ -41,6 +45,16 @@ NEED_RECIPIENT = Reply(503, "5.5.1", "Send RCPT first")
 NESTED_MAIL = Reply(503, "5.5.1", "Sender already given, send RSET to start again")
 ALREADY_TLS = Reply(503, "5.5.1", "TLS is already active")
 TLS_NOT_OFFERED = Reply(502, "5.5.1", "STARTTLS is not offered here")
+SYNTAX_AUTH = Reply(501, "5.5.4", "Syntax: AUTH mechanism")
+AUTH_ABORTED = Reply(501, "5.7.0", "Authentication aborted")
+AUTH_BASE64 = Reply(501, "5.5.2", "That is no answer to the challenge")
+AUTH_MECHANISM = Reply(504, "5.5.4", "Only AUTH PLAIN and AUTH LOGIN are offered")
+AUTH_OUT_OF_TURN = Reply(503, "5.5.1", "Authentication comes once, and before MAIL")
+AUTH_NEEDS_TLS = Reply(538, "5.7.11", "A password is taken over TLS only, send STARTTLS first")
+NEED_TLS = Reply(530, "5.7.0", "Send STARTTLS first")
+NEED_TLS_FOR_AUTH = Reply(530, "5.7.0", "Send STARTTLS first, then log in")
+NEED_AUTH = Reply(530, "5.7.0", "Authentication required")
+BAD_LOGIN = Reply(535, "5.7.8", "User name or password is wrong")
 AUTH_NOT_OFFERED = Reply(502, "5.5.1", "AUTH is not offered here")
 PARAMETER_UNKNOWN = Reply(555, "5.5.4", "Parameter not recognized")
 PARAMETER_REFUSED = Reply(555, "5.5.4", "SMTPUTF8 and BINARYMIME are not offered")
@@ -80,6 +94,4 @@ FIXED = {
     b"HELP": HELP,
     b"VRFY": VERIFY_UNKNOWN,  # RFC 5321 section 3.5.3: never tells which addresses exist
     b"EXPN": NOT_IMPLEMENTED,
-    b"STARTTLS": TLS_NOT_OFFERED,
-    b"AUTH": AUTH_NOT_OFFERED,
 }

@@ -69,7 +69,11 @@ class Service:
         self._journal.started(__version__, str(self._path), len(self._settings.identities))
         for warning in self._warnings:
             self._journal.configuration(str(warning))
-        relay = Relay(self._settings, self._journal, self._metrics)
+        try:
+            relay = Relay(self._settings, self._journal, self._metrics)
+        except OSError as error:  # a certificate
+            self._journal.cannot_listen(str(error))
+            return 1
         self._on_signals(relay)
         try:
             await relay.start()
@@ -108,12 +112,14 @@ class Service:
             self._notifier.reloading()
             try:
                 settings, warnings = await asyncio.to_thread(read_settings, self._path, self._environ)
-                self._journal.change(_open(settings), masked=settings.log.addresses == "masked")
                 relay.reload(settings)
+                self._journal.change(_open(settings), masked=settings.log.addresses == "masked")
                 for warning in warnings:
                     self._journal.configuration(str(warning))
             except ConfigurationError as error:
                 self._journal.reload_refused([str(problem) for problem in error.problems])
+            except OSError as error:
+                self._journal.reload_refused([str(error)])
             except Exception as error:  # noqa: BLE001 - whatever it is, the old rules go on
                 self._journal.internal_error("reload", error)
             self._notifier.ready()

@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,8 +22,14 @@ from relay.policy.admission import Admission, ClientRule
 from relay.policy.headers import HeaderRules, Stamp
 from relay.policy.routing import Router
 from relay.policy.rulebook import RuleBook
+from relay.settings.addresses import TcpAddress
+from relay.smtp.activation import Activation
+from relay.smtp.auth import Clock as AuthClock
+from relay.smtp.auth import Logins
 from relay.smtp.clocks import SessionLimits
+from relay.smtp.door import Door
 from relay.smtp.server import Server, ServerLimits
+from relay.smtp.sockets import open_sockets
 
 DELIVERED = Delivered("0100-ses-id")
 THROTTLED = Deferred(Reply(451, "4.4.5", "SES is throttling"), Cause.THROTTLED, "Maximum sending rate exceeded.")
@@ -93,7 +99,7 @@ HEADERS = HeaderRules(
 )  # fmt: skip
 SESSION = SessionLimits(idle_s=300, data_s=600, data_bytes_per_s=500, session_s=1800)
 LIMITS = ServerLimits(
-    connections=100, connections_per_client=50, errors=20, in_flight_bytes=512_000_000, session=SESSION
+    connections=100, connections_per_client=50, errors=20, auth_failures=3, in_flight_bytes=512_000_000, session=SESSION
 )
 
 
@@ -133,6 +139,8 @@ async def running(
     drain_s: float = 5.0,
     dry_run: bool = False,
     host: str = "127.0.0.1",
+    door: Door | None = None,
+    users: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Listener]:
     """Start a listener on a free port of loopback, and drain it at the end."""
     ses = ses or ScriptedSes()
@@ -150,10 +158,13 @@ async def running(
         return Stamp(f"m{next(serial)}", datetime(2026, 11, 20, 12, 0, tzinfo=UTC), "token")
 
     intake = Intake(book, courier, journal, stamp)
-    server = Server(intake, limits, journal, "relay.test")
-    addresses = await server.listen(host, 0)
+    logins = Logins(users or {}, AuthClock(asyncio.get_running_loop().time, _no_pause))
+    server = Server(intake, limits, journal, "relay.test", logins)
+    [opened] = open_sockets(TcpAddress(host, 0), Activation({}, 0))
+    port = opened.sock.getsockname()[1]
+    await server.serve(opened, door or Door())
     try:
-        yield Listener(server, intake, ses, int(addresses[0].rpartition(":")[2]), output, metrics)
+        yield Listener(server, intake, ses, port, output, metrics)
     finally:
         await server.drain(drain_s)
         await courier.close()

@@ -17,6 +17,7 @@ _COMMANDS = {
     "health": "health",
     "schema": "schema",
     "smtp-password": "smtp_password",
+    "hash-password": "hash_password",
     "demo": "demo",
     "simulator": "simulator",
 }

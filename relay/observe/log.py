@@ -11,14 +11,14 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TextIO
 
 import structlog
 
-from relay.model import Client, Deferred, Delivered, Envelope, Failed, Identity, Outcome, Parcel, Reply
+from relay.model import Cause, Client, Deferred, Delivered, Envelope, Failed, Identity, Outcome, Parcel, Reply
 from relay.observe.metrics import Metrics
 from relay.policy.headers import Message
 
@@ -34,6 +34,7 @@ class Event(StrEnum):
     STARTED = "started"
     LISTENING = "listening"
     CANNOT_LISTEN = "cannot_listen"
+    SOCKETS_UNUSED = "sockets_unused"
     READY = "ready"
     CONFIGURATION = "configuration_problem"
     RELOADED = "reloaded"
@@ -44,9 +45,18 @@ class Event(StrEnum):
     STOPPED = "stopped"
     CONNECTION_REFUSED = "connection_refused"
     SESSION_CLOSED = "session_closed"
+    CONNECTION_BROKEN = "connection_broken"
     REFUSED = "command_refused"
+    LOGIN_FAILED = "login_failed"
+    LOGIN_UNCHECKED = "login_unchecked"
     MESSAGE = "message"
     ATTEMPT_DEFERRED = "attempt_deferred"
+    SLOWED = "slowed"
+    PAUSED = "paused"
+    QUOTA_USED_UP = "quota_used_up"
+    RESUMED = "resumed"
+    QUOTA_READ = "quota_read"
+    QUOTA_UNKNOWN = "quota_unknown"
     ERROR = "internal_error"
     LIBRARY = "library"
 
@@ -104,6 +114,10 @@ class Journal:
         """One socket accepts connections."""
         self._log.info(Event.LISTENING, address=address)
 
+    def sockets_unused(self, names: Sequence[str]) -> None:
+        """Systemd has handed over sockets that no listener names: nobody will answer there."""
+        self._log.warning(Event.SOCKETS_UNUSED, names=list(names))
+
     def cannot_listen(self, reason: str) -> None:
         """An address cannot be had: the relay ends."""
         self._log.error(Event.CANNOT_LISTEN, reason=reason)
@@ -148,6 +162,21 @@ class Journal:
         self._metrics.rejected(reply)
         self._log.info(Event.SESSION_CLOSED, session=client.session, peer=client.peer, reply=str(reply))
 
+    def connection_broken(self, client: Client, error: Exception) -> None:
+        """A TLS handshake or a PROXY header failed, or the network did."""
+        about = f"{type(error).__name__}: {error}"[:300]
+        self._log.info(Event.CONNECTION_BROKEN, session=client.session, peer=client.peer, error=about)
+
+    def login_failed(self, client: Client, user: str) -> None:
+        """Wrong user name or password."""
+        self._log.warning(Event.LOGIN_FAILED, session=client.session, peer=client.peer, user=self._hide(user))
+
+    def login_unchecked(self, client: Client, user: str, reason: str) -> None:
+        """A login was answered 454: too many failures, or a hash that cannot be checked."""
+        self._log.error(
+            Event.LOGIN_UNCHECKED, session=client.session, peer=client.peer, user=self._hide(user), reason=reason
+        )
+
     def refused(self, client: Client, reply: Reply, command: str) -> None:
         """A command got a 4yz or 5yz."""
         self._metrics.rejected(reply)
@@ -191,6 +220,36 @@ class Journal:
             cause=outcome.cause, detail=self._hide(outcome.detail), pause_s=round(pause_s, 3),
         )  # fmt: skip
 
+    # Between us and SES
+
+    def slowed(self, credentials: str, region: str, rate: float, detail: str) -> None:
+        """SES throttles, so that we send `rate` recipients per second for now; at most once a minute."""
+        self._log.warning(
+            Event.SLOWED, credentials=credentials, region=region, recipients_per_second=round(rate, 2),
+            detail=self._hide(detail),
+        )  # fmt: skip
+
+    def paused(self, parcel: Parcel, outcome: Deferred) -> None:
+        """Nothing like this parcel gets through, or the day's quota is used up: from now on one probe at a time."""
+        event = Event.QUOTA_USED_UP if outcome.cause is Cause.QUOTA else Event.PAUSED
+        self._log.error(event, **_way(parcel), cause=outcome.cause, detail=self._hide(outcome.detail))
+
+    def resumed(self, parcel: Parcel, reason: Deferred) -> None:
+        """A probe got through; `reason` is what had stopped the others."""
+        self._log.info(Event.RESUMED, **_way(parcel), cause=reason.cause)
+
+    def quota_read(self, credentials: str, region: str, **quota: float | str | None) -> None:
+        """The account's sending limits as SES tells them, when they are new."""
+        self._log.info(Event.QUOTA_READ, credentials=credentials, region=region, **quota)
+
+    def quota_unknown(self, credentials: str, region: str, detail: str) -> None:
+        """The account's sending limits may not or cannot be read: the pace is learnt."""
+        self._log.info(Event.QUOTA_UNKNOWN, credentials=credentials, region=region, detail=self._hide(detail))
+
+    def watch_pace(self, credentials: str, region: str, rate: Callable[[], float]) -> None:
+        """Show what `rate` says whenever somebody looks at the metrics."""
+        self._metrics.watch_pace(credentials, region, rate)
+
     # Our own faults
 
     def internal_error(self, where: str, error: Exception) -> None:
@@ -204,6 +263,10 @@ class Journal:
         if isinstance(value, str):
             return self._hide(value)
         return [self._hide(item) for item in value] if isinstance(value, list) else value
+
+
+def _way(parcel: Parcel) -> dict[str, str]:
+    return {"credentials": parcel.credentials, "region": parcel.region, "transport": parcel.transport}
 
 
 def _about(receipt: Receipt) -> dict[str, Any]:

@@ -58,6 +58,12 @@ class Metrics:
             "ses_relay_unknown_outcomes", "Attempts whose answer was lost: sent or not, nobody knows", registry=registry
         )
         self._throttled = Counter("ses_relay_throttled", "Attempts that SES throttled", registry=registry)
+        self._pace = Gauge(
+            "ses_relay_pace_recipients_per_second",
+            "How fast we send at most, at this moment",
+            ("credentials", "region"),
+            registry=registry,
+        )
         self._connections = Gauge("ses_relay_connections", "Open client connections", registry=registry)
         self._loop_lag = Gauge(
             "ses_relay_loop_lag_seconds", "Longest delay of the event loop in the last 15 s", registry=registry
@@ -92,6 +98,10 @@ class Metrics:
         counter = self._causes.get(cause)
         if counter is not None:
             counter.inc()
+
+    def watch_pace(self, credentials: str, region: str, rate: Callable[[], float]) -> None:
+        """Ask `rate` for recipients per second whenever somebody looks; it may be called from another thread."""
+        self._pace.labels(credentials, region).set_function(rate)
 
     def count_connections(self, count: Callable[[], int]) -> None:
         """Ask `count` whenever somebody looks; it may be called from another thread."""

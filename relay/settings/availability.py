@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from relay.settings.addresses import TcpAddress
 from relay.settings.coverage import Regions
 from relay.settings.load import Loaded, conclude, examine
 from relay.settings.model import Settings
@@ -25,21 +24,7 @@ def _other_than(value: object) -> Asks:
     return lambda found: bool(found != value)
 
 
-def _no_tcp(bind: object) -> bool:
-    return not isinstance(bind, TcpAddress)
-
-
 MISSING: tuple[tuple[str, Asks, str], ...] = (
-    ("listeners.*.bind", _no_tcp, "host:port; unix: and systemd: are"),
-    ("listeners.*.tls", _other_than("none"), "none; TLS is"),
-    ("listeners.*.certificate", bool, "no such key; TLS is"),
-    ("listeners.*.private_key", bool, "no such key; TLS is"),
-    ("listeners.*.require_tls", bool, "false; TLS is"),
-    ("listeners.*.tls_profile", _other_than("modern"), "modern; TLS is"),
-    ("listeners.*.auth_without_tls", _other_than("loopback"), "loopback; logins are"),
-    ("listeners.*.proxy_protocol_from", bool, "an empty list; the PROXY protocol is"),
-    ("clients.*.users", bool, "no such key; logins are"),
-    ("users", bool, "no such key; logins are"),
     ("credentials.*.assume_role", bool, "profile or access_key_id; assuming roles is"),
     ("ses.max_rate", _other_than("auto"), "auto; a rate limit is"),
     ("delivery.acknowledge", _other_than("on_delivery"), "on_delivery; the spool is"),

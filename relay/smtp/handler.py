@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 from relay import replies
 from relay.address import parse_path
@@ -26,13 +27,14 @@ HandOn = Callable[[Coroutine[None, None, Reply], Collector], asyncio.Task[Reply]
 class Dialogue:
     """One session: its client and the transaction under way."""
 
-    __slots__ = ("_book", "_hand_on", "_intake", "_recipients", "_rule", "_sender", "client", "gone")
+    __slots__ = ("_book", "_hand_on", "_intake", "_recipients", "_rule", "_sender", "client", "gone", "peer")
 
     def __init__(self, intake: Intake, hand_on: HandOn, session: str, peer: str | None) -> None:
         self._intake = intake
         self._hand_on = hand_on
         self._book: RuleBook | None = None
         self._rule: ClientRule | None = None
+        self.peer = peer
         self.client = Client(session, peer or "unix", "")
         self.gone = False
         self.reset()
@@ -50,8 +52,18 @@ class Dialogue:
     def hello(self, name: str) -> None:
         """EHLO or HELO: remember the name; who the client is does not depend on it."""
         shown = name.encode("ascii", "backslashreplace").decode("ascii")[:255]
-        client = self.client
-        self.client = Client(client.session, client.peer, client.name, client.user, shown, client.tls)
+        self.client = replace(self.client, helo=shown)
+
+    def encrypted(self) -> None:
+        """TLS has begun: the client has to say everything again (RFC 3207 section 4.2)."""
+        self.reset()
+        self.client = replace(self.client, tls=True, helo="", user=None)
+        self._book = None
+
+    def log_in(self, user: str) -> None:
+        """The client is this user from now on, and whose client it is may be another question."""
+        self.client = replace(self.client, user=user)
+        self._book = None
 
     def reset(self) -> None:
         """Forget the transaction."""
@@ -112,12 +124,9 @@ class Dialogue:
     def _admitted(self, book: RuleBook) -> ClientRule:
         """The entry of `clients` this session matches under the rules of this moment; raises Rejection."""
         if book is not self._book:
-            client = self.client
-            peer = None if client.peer == "unix" else client.peer
-            self._rule = book.admission.identify(peer, client.user)
+            self._rule = book.admission.identify(self.peer, self.client.user)
             self._book = book
-            name = self._rule.name if self._rule else ""
-            self.client = Client(client.session, client.peer, name, client.user, client.helo, client.tls)
+            self.client = replace(self.client, name=self._rule.name if self._rule else "")
         if self._rule is None:
             raise Rejection(replies.NOT_A_CLIENT)
         return self._rule

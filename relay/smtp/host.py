@@ -8,6 +8,7 @@ from typing import Protocol
 from relay.model import Reply
 from relay.observe.log import Journal
 from relay.smtp import clocks
+from relay.smtp.auth import Logins
 from relay.smtp.collector import Collector
 from relay.smtp.handler import Dialogue
 
@@ -28,11 +29,13 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     hostname: str
     journal: Journal
+    logins: Logins
     max_errors: int
+    max_auth_failures: int
     session_limits: clocks.SessionLimits
 
-    def admit(self, connection: Connection, peer: str | None) -> Dialogue | Reply:
-        """Register a connection, or say why not."""
+    def admit(self, connection: Connection, peer: str | None, *, proxy: bool = False) -> Dialogue | Reply:
+        """Register a connection, or say why not; again when a proxy has told for whom it speaks."""
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""

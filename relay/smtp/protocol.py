@@ -1,12 +1,12 @@
-"""The one aiosmtpd subclass: an SMTP connection, from bytes to replies.
+"""The one aiosmtpd subclass: an SMTP connection, from the socket to lines and messages, and back.
 
-Owns the command loop, the switch into and out of DATA, and the timer of one connection. Every private name of
-aiosmtpd 1.4.6 and of asyncio's stream reader that the relay leans on is used here and nowhere else;
-`tests/contract` fails when one of them goes. What a command means is decided by `relay.smtp.handler`.
+Owns the life of one connection: bytes in and out, the switch into and out of DATA, TLS, the timer. Every
+private name of aiosmtpd 1.4.6 and of asyncio's streams that the relay leans on is used here and nowhere else;
+`tests/contract` fails when one of them goes. The dialogue itself is `relay.smtp.session`.
 
-Guarantees: an exception anywhere becomes 451 with a generic text and an empty envelope; a client that closes
-or half-closes cannot cancel a message already handed on; replies to pipelined commands leave in order and in
-one write (RFC 2920); memory per connection is bounded, but for the one message it is sending.
+Guarantees: a client that closes or half-closes cannot cancel a message already handed on; replies to pipelined
+commands leave in order and in one write (RFC 2920); nothing that was sent before TLS counts after it (RFC 3207);
+memory per connection is bounded, but for the one message it is sending.
 
 aiosmtpd's own constructor, command loop and DATA reader are not used: the first inspects every attribute of
 the object for each connection, the second answers exceptions with a permanent 500 that quotes them, the third
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from asyncio import sslproto
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
@@ -27,18 +27,20 @@ from relay.errors import Rejection
 from relay.model import Reply
 from relay.smtp import clocks
 from relay.smtp.collector import Collector
+from relay.smtp.door import Door
 from relay.smtp.handler import Dialogue
 from relay.smtp.host import Host
+from relay.smtp.proxy_header import ProxyHeader, Source
 
 _COMMAND_BYTES = 2048  # RFC 5321 section 4.5.3.1.4 asks for 512, parameters of extensions come on top
 _READER_BYTES = 16 * 1024  # commands that wait for their turn; reading stops at twice this
 _REPLY_BYTES = 64 * 1024  # replies that a client has not read yet, before we stop answering it
-_PARTING_S = 1.0  # in a drain, time for the QUIT of a client whose message is done: some take 421 for a failure
-_GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
+_HANDSHAKE_S = 30
+_PROXY_S = 5.0
 
 
 class SmtpProtocol(SMTP):
-    """One client's connection to one listener."""
+    """One client's connection to one listener; `converse` is the subclass's."""
 
     # What SMTP.__init__ would set to the same value on every connection.
     __ident__ = "ESMTP"
@@ -49,9 +51,11 @@ class SmtpProtocol(SMTP):
     _decode_data = False
     _proxy_timeout: Any = None
     _tls_handshake_okay = True
+    _handle_hooks: dict[str, Any] = {}  # noqa: RUF012 - empty for ever
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, door: Door) -> None:
         self._host = host
+        self._door = door
         self.loop = host.loop
         self.hostname = host.hostname
         reader = asyncio.StreamReader(limit=_READER_BYTES, loop=self.loop)
@@ -65,14 +69,20 @@ class SmtpProtocol(SMTP):
         self._original_transport: Any = None
         # Ours
         self._admitted: Dialogue | None = None
+        self._preamble: ProxyHeader | None = None  # of a trusted proxy
+        self._in_preamble = False
+        self._early_tls = b""
         self._collector: Collector | None = None
-        self._collected: asyncio.Future[None] = self.loop.create_future()
+        self._arrived: asyncio.Future[None] = self.loop.create_future()
         self._crowded = False  # whether the message under way has found no room
         self._busy = False
         self._draining = False
-        self._errors_left = host.max_errors
         self._out = bytearray()
         self._opened = self._last_byte = self._data_began = self.loop.time()
+
+    async def converse(self) -> None:
+        """Hold the dialogue until the connection is to be closed."""
+        raise NotImplementedError
 
     @property
     def dialogue(self) -> Dialogue:
@@ -81,16 +91,28 @@ class SmtpProtocol(SMTP):
             raise RuntimeError("this connection was never let in")
         return self._admitted
 
+    @property
+    def over_tls(self) -> bool:
+        """Whether what is said is encrypted."""
+        return self._original_transport is not None
+
     # The connection
 
     def connection_made(self, transport: Any) -> None:
-        """Let the client in, or tell it why not."""
-        answer = self._host.admit(self, _peer(transport))
+        """Let the client in, or tell it why not; after a TLS handshake, begin anew."""
+        if self._original_transport is not None:
+            super().connection_made(transport)
+            return
+        peer = _peer(transport)
+        proxy = self._door.trusts(peer)
+        answer = self._host.admit(self, peer, proxy=proxy)
         if isinstance(answer, Reply):
             transport.write(_line(answer))
             transport.close()
             return
         self._admitted = answer
+        if proxy:
+            self._preamble, self._in_preamble = ProxyHeader(), True
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -102,10 +124,14 @@ class SmtpProtocol(SMTP):
         super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a message go to the collector, bytes of commands to the reader."""
+        """Bytes go to the PROXY header, to the message, or to the reader of commands, whichever is under way."""
         self._last_byte = self.loop.time()
         if self._collector is not None:
             self._take(self._collector, data)
+        elif self._preamble is not None and self._in_preamble:
+            self._take_preamble(self._preamble, data)
+        elif self._door.tls == "implicit" and not self.over_tls:
+            self._early_tls += data  # a quick client's handshake, before there is somebody who understands it
         elif self._admitted is not None:
             super().data_received(data)
 
@@ -115,9 +141,29 @@ class SmtpProtocol(SMTP):
             return False
         self._reader.feed_eof()
         self._admitted.gone = True  # nearly always: who half-closes and reads on is served, and logged as gone
-        if self._collector is not None:  # the rest of this message will never come
+        if self._collector is not None or self._in_preamble:  # the rest will never come
             self.transport.close()
-        return self.session.ssl is None
+        return not self.over_tls
+
+    async def _handle_client(self) -> None:
+        try:
+            if self._preamble is not None and not await self._know_the_client(self._preamble):
+                return
+            if self._door.tls == "implicit":
+                await self.begin_tls()
+            await self.converse()
+        except OSError as error:
+            self._host.journal.connection_broken(self.dialogue.client, error)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Let go; asyncio does not tell of the loss of a connection whose TLS handshake failed."""
+        if self.transport is not None:
+            self.transport.close()
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
+        self._host.forget(self)
 
     # The timer
 
@@ -136,22 +182,36 @@ class SmtpProtocol(SMTP):
     def _timeout_cb(self) -> None:
         if self.transport is None or self.transport.is_closing():
             return
-        deadline, now = self._deadline(), self.loop.time()
+        deadline = self._deadline()
         if self._busy:
             return  # armed again when the message in our hands is answered
-        if now < deadline.when:
+        if self.loop.time() < deadline.when:
             self._timeout_handle = self.loop.call_at(deadline.when, self._timeout_cb)
             return
         self._host.journal.session_closed(self.dialogue.client, deadline.reply)
         self.hang_up(deadline.reply)
 
-    # The end
+    # What is said
+
+    def say(self, reply: Reply) -> None:
+        """Queue one reply; it leaves when no further command waits to be answered."""
+        self._out += _line(reply)
+
+    def say_raw(self, lines: bytes) -> None:
+        """Queue lines that are no plain reply, each with its CRLF."""
+        self._out += lines
+
+    def flush(self) -> None:
+        """Let out what is queued."""
+        if self._out and self.transport is not None:
+            self.transport.write(bytes(self._out))
+            self._out.clear()
 
     def hang_up(self, reply: Reply) -> None:
         """Say `reply` and close."""
         if self.transport is not None and not self.transport.is_closing():
             self._out += _line(reply)
-            self._flush()
+            self.flush()
             self.transport.close()
 
     def drain(self) -> None:
@@ -160,42 +220,20 @@ class SmtpProtocol(SMTP):
         if not self._busy and self._collector is None and not self.dialogue.in_transaction:
             self.hang_up(replies.SHUTTING_DOWN)
 
-    # The command loop
+    # What is heard
 
-    async def _handle_client(self) -> None:
-        self._out += f"220 {self.hostname} {self.__ident__}\r\n".encode("ascii")
-        while self.transport is not None and not self.transport.is_closing():
-            line = b""
-            try:
-                line = await self._next_line()
-                await self._command(line)
-            except asyncio.IncompleteReadError:  # the client has said all it had to say
-                self._flush()
-                self._writer.close()
-            except Rejection as refused:
-                self._refuse(refused.reply, line)
-            except Exception as error:  # noqa: BLE001 - the last line of defence: our faults are never permanent
-                self._host.journal.internal_error(self.dialogue.client.session, error)
-                self._set_rset_state()
-                self._refuse(replies.INTERNAL, line)
-            if self._errors_left <= 0:
-                self._host.journal.session_closed(self.dialogue.client, replies.TOO_MANY_ERRORS)
-                self.hang_up(replies.TOO_MANY_ERRORS)
-            elif self._draining and not self.dialogue.in_transaction:
-                self.loop.call_later(_PARTING_S, self.hang_up, replies.SHUTTING_DOWN)
-
-    async def _next_line(self) -> bytes:
-        """The next command without its line ending; raises IncompleteReadError at the end of the input."""
+    async def next_line(self, limit: int = _COMMAND_BYTES) -> bytes:
+        """The next line without its ending; raises IncompleteReadError at the end of the input, or Rejection."""
         if b"\n" not in self._reader._buffer:  # type: ignore[attr-defined] # see the module's docstring
-            self._flush()
-            if self.transport.get_write_buffer_size() > _REPLY_BYTES:
+            self.flush()
+            if self.transport is not None and self.transport.get_write_buffer_size() > _REPLY_BYTES:
                 await self._writer.drain()
         try:
             line = await self._reader.readuntil(b"\n")
         except asyncio.LimitOverrunError as error:
             await self._skip_line(error.consumed)
             raise Rejection(replies.COMMAND_TOO_LONG) from None
-        if len(line) > _COMMAND_BYTES:
+        if len(line) > limit:
             raise Rejection(replies.COMMAND_TOO_LONG)
         return line.rstrip(b"\r\n")
 
@@ -209,116 +247,16 @@ class SmtpProtocol(SMTP):
             else:
                 consumed = 0
 
-    async def _command(self, line: bytes) -> None:
-        word, _, argument = line.partition(b" ")
-        verb = word.upper()
-        if self._draining and not self.dialogue.in_transaction and verb != b"QUIT":
-            self.hang_up(replies.SHUTTING_DOWN)
-            return
-        method = _COMMANDS.get(verb)
-        if method is not None:
-            await method(self, argument.strip().decode("ascii", "surrogateescape") or None)
-            return
-        fixed = replies.FIXED.get(verb, replies.COMMAND_UNKNOWN)
-        if not fixed.positive:
-            raise Rejection(fixed)
-        self._answer(fixed)
-
-    def _answer(self, reply: Reply) -> None:
-        """Queue one reply; it leaves when no further command waits to be answered."""
-        self._out += _line(reply)
-
-    def _refuse(self, reply: Reply, line: bytes) -> None:
-        self._host.journal.refused(self.dialogue.client, reply, _loggable(line))
-        self._errors_left -= reply.code >= 500
-        self._answer(reply)
-
-    def _flush(self) -> None:
-        if self._out and self.transport is not None:
-            self._writer.write(bytes(self._out))
-            self._out.clear()
-
     def _set_rset_state(self) -> None:
         super()._set_rset_state()  # type: ignore[no-untyped-call] # the library leaves it untyped
         self.dialogue.reset()
 
-    # Commands
-
-    async def smtp_HELO(self, hostname: str | None) -> None:
-        """RFC 5321 section 4.1.1.1."""
-        self._greet(hostname, extended=False)
-        self._out += f"250 {self.hostname}\r\n".encode("ascii")
-
-    async def smtp_EHLO(self, hostname: str | None) -> None:
-        """RFC 5321 section 4.1.1.1: what is offered is exactly what is there."""
-        self._greet(hostname, extended=True)
-        self._out += (
-            f"250-{self.hostname}\r\n250-SIZE {self.dialogue.message_bytes}\r\n"
-            "250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
-        ).encode("ascii")
-
-    def _greet(self, hostname: str | None, *, extended: bool) -> None:
-        if not hostname:
-            raise Rejection(replies.SYNTAX_HELO)
-        self._set_rset_state()
-        self.session.extended_smtp = extended
-        self.session.host_name = hostname
-        self.dialogue.hello(hostname)
-
-    async def smtp_MAIL(self, arg: str | None) -> None:
-        """RFC 5321 section 4.1.1.2."""
-        self._need_helo()
-        self._answer(self.dialogue.mail(_raw(arg)))
-
-    async def smtp_RCPT(self, arg: str | None) -> None:
-        """RFC 5321 section 4.1.1.3."""
-        self._need_helo()
-        self._answer(self.dialogue.recipient(_raw(arg)))
-
-    async def smtp_DATA(self, arg: str | None) -> None:
-        """RFC 5321 section 4.1.1.4: take the message, hand it on, say what became of it."""
-        self._need_helo()
-        if arg:
-            raise Rejection(replies.SYNTAX_NO_ARGUMENT)
-        self.dialogue.check_data()
-        self._out += _GO_AHEAD
-        self._flush()
-        try:
-            collector = await self._collect()
-            if self._crowded:
-                raise Rejection(replies.NO_ROOM)
-            reply = await self.dialogue.message(collector)
-        finally:
-            self._busy = False
-            self._last_byte = self.loop.time()
-            if self.transport is not None:
-                self._reset_timeout()
-            self._set_rset_state()
-        if reply.positive:
-            self._errors_left = self._host.max_errors
-        self._answer(reply)
-
-    async def smtp_RSET(self, arg: str | None) -> None:
-        """RFC 5321 section 4.1.1.5."""
-        if arg:
-            raise Rejection(replies.SYNTAX_NO_ARGUMENT)
-        self._set_rset_state()
-        self._answer(replies.OK)
-
-    async def smtp_QUIT(self, arg: str | None) -> None:  # noqa: ARG002 - nobody gains from an error here
-        """RFC 5321 section 4.1.1.10."""
-        self.hang_up(replies.BYE)
-
-    def _need_helo(self) -> None:
-        if not self.session.host_name:
-            raise Rejection(replies.NEED_HELO)
-
     # DATA
 
-    async def _collect(self) -> Collector:
+    async def collect(self) -> Collector:
         """Read to the end of the message (CRLF.CRLF and nothing else), which is found even past the size limit."""
         self._data_began = self._last_byte = self.loop.time()
-        self._collected = self.loop.create_future()
+        self._arrived = self.loop.create_future()
         self._crowded = False
         collector = self._collector = Collector(self.dialogue.message_bytes)
         self._reset_timeout()
@@ -328,10 +266,12 @@ class SmtpProtocol(SMTP):
             self._reader._maybe_resume_transport()  # type: ignore[attr-defined]
             self._take(collector, early)
         try:
-            await self._collected
+            await self._arrived
         except asyncio.CancelledError:
             self._host.release(collector)
             raise
+        if self._crowded:
+            raise Rejection(replies.NO_ROOM)
         return collector
 
     def _take(self, collector: Collector, data: bytes) -> None:
@@ -344,39 +284,93 @@ class SmtpProtocol(SMTP):
             return
         self._collector = None
         self._busy = True
-        if not self._collected.done():
-            self._collected.set_result(None)
+        self._arrive(left)
+
+    def end_of_message(self) -> None:
+        """The message in hand is answered: the clocks run again."""
+        self._busy = False
+        self._last_byte = self.loop.time()
+        if self.transport is not None:
+            self._reset_timeout()
+
+    def _arrive(self, left: bytes) -> None:
+        if not self._arrived.done():
+            self._arrived.set_result(None)
         if left:
             super().data_received(left)
 
+    # PROXY
 
-_SHOWN_WHOLE = frozenset({b"EHLO", b"HELO", b"MAIL", b"RCPT"})
-_Method = Callable[[SmtpProtocol, str | None], Awaitable[None]]
-_COMMANDS: dict[bytes, _Method] = {
-    b"EHLO": SmtpProtocol.smtp_EHLO,
-    b"HELO": SmtpProtocol.smtp_HELO,
-    b"MAIL": SmtpProtocol.smtp_MAIL,
-    b"RCPT": SmtpProtocol.smtp_RCPT,
-    b"DATA": SmtpProtocol.smtp_DATA,
-    b"RSET": SmtpProtocol.smtp_RSET,
-    b"QUIT": SmtpProtocol.smtp_QUIT,
-}
+    def _take_preamble(self, preamble: ProxyHeader, data: bytes) -> None:
+        try:
+            left = preamble.feed(data)
+        except ValueError as error:
+            self._in_preamble = False
+            if not self._arrived.done():
+                self._arrived.set_exception(error)
+            return
+        if left is None:
+            return
+        self._in_preamble = False
+        if self._door.tls == "implicit":
+            self._early_tls, left = left, b""
+        self._arrive(left)
+
+    async def _know_the_client(self, preamble: ProxyHeader) -> bool:
+        """Wait for the PROXY header of a trusted proxy, and admit the client it names."""
+        try:
+            async with asyncio.timeout(_PROXY_S):
+                await self._arrived
+        except (ValueError, TimeoutError) as error:
+            self._host.journal.connection_broken(self.dialogue.client, error)
+            return False
+        if isinstance(preamble.origin, Source):
+            answer = self._host.admit(self, preamble.origin.address)
+            if isinstance(answer, Reply):
+                self.hang_up(answer)
+                return False
+            self._admitted = answer
+        return True
+
+    # TLS
+
+    async def begin_tls(self) -> None:
+        """Do the handshake (RFC 3207, RFC 8314); raises ssl.SSLError or ConnectionError when there is none.
+
+        The library's own STARTTLS command does the same with a reply of its own. What has come in clear and was
+        not yet read is dropped with the session that began in clear.
+        """
+        context = self._door.context
+        if context is None:
+            raise ConnectionAbortedError("this listener has no certificate")
+        self.flush()
+        handshake = self.loop.create_future()
+        self._reader._buffer.clear()  # type: ignore[attr-defined]
+        self._tls_protocol = sslproto.SSLProtocol(
+            self.loop, self, context, handshake, server_side=True, ssl_handshake_timeout=_HANDSHAKE_S
+        )
+        self._original_transport = self.transport
+        self._original_transport.set_protocol(self._tls_protocol)
+        self.transport = self._tls_protocol._app_transport
+        self._tls_protocol.connection_made(self._original_transport)
+        _feed(self._tls_protocol, self._early_tls)
+        self._early_tls = b""
+        await handshake
+        self.dialogue.encrypted()
 
 
-def _loggable(line: bytes) -> str:
-    """A refused command for the log: arguments only where they cannot be a password (RFC 4954 sends them in lines)."""
-    verb = line.partition(b" ")[0].upper()
-    if verb in _SHOWN_WHOLE:
-        return line[:_COMMAND_BYTES].decode("ascii", "backslashreplace")
-    return verb.decode("ascii") if verb in _COMMANDS or verb in replies.FIXED else f"unknown, {len(line)} bytes"
+def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Hand bytes to a protocol as a transport would."""
+    while data:
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        protocol.buffer_updated(size)
+        data = data[size:]
 
 
 def _line(reply: Reply) -> bytes:
     return f"{reply}\r\n".encode("ascii", "replace")
-
-
-def _raw(arg: str | None) -> bytes:
-    return (arg or "").encode("ascii", "surrogateescape")
 
 
 def _peer(transport: asyncio.BaseTransport) -> str | None:

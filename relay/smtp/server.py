@@ -10,19 +10,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import socket
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from relay import replies
 from relay.intake import Intake
 from relay.model import Reply
 from relay.observe.log import Journal
+from relay.smtp.auth import Logins
 from relay.smtp.clocks import SessionLimits
 from relay.smtp.collector import Collector
+from relay.smtp.door import Door
 from relay.smtp.handler import Dialogue
 from relay.smtp.host import Connection
-from relay.smtp.protocol import SmtpProtocol
+from relay.smtp.session import Session
+from relay.smtp.sockets import OpenSocket
 
 BACKLOG = 2048
 
@@ -34,6 +38,7 @@ class ServerLimits:
     connections: int
     connections_per_client: int
     errors: int
+    auth_failures: int
     in_flight_bytes: int
     session: SessionLimits
 
@@ -63,16 +68,18 @@ class Room:
 class Server:
     """All listeners of one relay."""
 
-    def __init__(self, intake: Intake, limits: ServerLimits, journal: Journal, hostname: str) -> None:
+    def __init__(self, intake: Intake, limits: ServerLimits, journal: Journal, hostname: str, logins: Logins) -> None:
         self.loop = asyncio.get_running_loop()
         self.hostname = hostname
         self.journal = journal
         self._room = Room(limits.in_flight_bytes)
+        self.logins = logins
         self.max_errors = limits.errors
+        self.max_auth_failures = limits.auth_failures
         self.session_limits = limits.session
         self._limits = limits
         self._intake = intake
-        self._sockets: list[asyncio.Server] = []
+        self._listeners: list[tuple[asyncio.Server, OpenSocket]] = []
         self._connections: dict[Connection, str] = {}
         self._per_client: Counter[str] = Counter()
         self._messages: set[asyncio.Task[Reply]] = set()
@@ -84,7 +91,7 @@ class Server:
     @property
     def accepting(self) -> bool:
         """Whether new connections are welcome."""
-        return bool(self._sockets) and not self._draining
+        return bool(self._listeners) and not self._draining
 
     @property
     def connections(self) -> int:
@@ -99,33 +106,32 @@ class Server:
     def change(self, limits: ServerLimits) -> None:
         """Hold to other limits; live sessions keep their budget of errors."""
         self.max_errors = limits.errors
+        self.max_auth_failures = limits.auth_failures
         self.session_limits = limits.session
         self._limits = limits
         self._room.limit = limits.in_flight_bytes
 
-    async def listen(self, host: str, port: int) -> list[str]:
-        """Open one listener, `localhost` meaning 127.0.0.1 and ::1; returns the addresses. Raises OSError."""
-        opened: list[str] = []
-        for address in await _addresses(host):
-            try:
-                server = await self.loop.create_server(lambda: SmtpProtocol(self), address, port, backlog=BACKLOG)
-            except OSError:
-                if not opened:
-                    raise
-                continue  # a host without IPv6 has no ::1
-            self._sockets.append(server)
-            bound = server.sockets[0].getsockname()
-            port = bound[1]
-            opened.append(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
-        for name in opened:
-            self.journal.listening(name)
-        return opened
+    async def serve(self, opened: OpenSocket, door: Door) -> None:
+        """Serve clients that come by this socket. Raises OSError, with the socket closed."""
+        try:
+            server = await self._attach(opened.sock, lambda: Session(self, door))
+        except OSError:
+            opened.close()
+            raise
+        self._listeners.append((server, opened))
+        self.journal.listening(opened.name)
+
+    async def _attach(self, sock: socket.socket, factory: Callable[[], Session]) -> asyncio.Server:
+        if sock.family == getattr(socket, "AF_UNIX", None):
+            return await self.loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)
+        return await self.loop.create_server(factory, sock=sock, backlog=BACKLOG)
 
     # Called by the connections
 
-    def admit(self, connection: Connection, peer: str | None) -> Dialogue | Reply:
-        """Register a new connection, or say why not."""
-        refusal = self._refusal(peer or "unix")
+    def admit(self, connection: Connection, peer: str | None, *, proxy: bool = False) -> Dialogue | Reply:
+        """Register a new connection, or say why not; again when a proxy has told for whom it speaks."""
+        self._strike_off(connection)
+        refusal = self._refusal(peer or "unix", proxy=proxy)
         if refusal is not None:
             self.journal.connection_refused(peer or "unix", refusal)
             return refusal
@@ -133,22 +139,27 @@ class Server:
         self._per_client[peer or "unix"] += 1
         return Dialogue(self._intake, self.hand_on, f"{self._prefix}-{next(self._serial):x}", peer)
 
-    def _refusal(self, peer: str) -> Reply | None:
+    def _refusal(self, peer: str, *, proxy: bool) -> Reply | None:
         if self._draining:
             return replies.SHUTTING_DOWN
         limits = self._limits
-        if len(self._connections) >= limits.connections or self._per_client[peer] >= limits.connections_per_client:
+        crowded = not proxy and self._per_client[peer] >= limits.connections_per_client  # a proxy speaks for many
+        if crowded or len(self._connections) >= limits.connections:
             return replies.TOO_MANY_CONNECTIONS
         return None
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
-        peer = self._connections.pop(connection, None)
-        if peer is not None:
-            self._per_client[peer] -= 1
-            if not self._per_client[peer]:
-                del self._per_client[peer]
+        self._strike_off(connection)
         self._note_quiet()
+
+    def _strike_off(self, connection: Connection) -> None:
+        peer = self._connections.pop(connection, None)
+        if peer is None:
+            return
+        self._per_client[peer] -= 1
+        if not self._per_client[peer]:
+            del self._per_client[peer]
 
     def hand_on(self, work: Coroutine[None, None, Reply], collector: Collector) -> asyncio.Task[Reply]:
         """Run a message to its end, whatever becomes of its connection."""
@@ -176,8 +187,9 @@ class Server:
     async def drain(self, seconds: float) -> None:
         """Stop listening, let what is under way finish for at most `seconds`, then close what is left."""
         self._draining = True
-        for server in self._sockets:
+        for server, opened in self._listeners:
             server.close()
+            opened.remove_file()
         self.journal.draining(len(self._connections), len(self._messages))
         for connection in list(self._connections):
             connection.drain()
@@ -199,7 +211,3 @@ class Server:
     def _note_quiet(self) -> None:
         if self._draining and not self._connections and not self._messages:
             self._quiet.set()
-
-
-async def _addresses(host: str) -> list[str]:
-    return ["127.0.0.1", "::1"] if host == "localhost" else [host]

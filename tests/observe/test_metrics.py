@@ -107,6 +107,15 @@ def test_loop_lag_and_build_are_exposed(metrics: Metrics) -> None:
     ] == [1]
 
 
+def test_the_pace_is_asked_for_when_somebody_looks(metrics: Metrics) -> None:
+    """A gauge for each region shows what holds at that moment, not what held when it was set."""
+    rates = iter([10.0, 5.0])
+    metrics.watch_pace("default", "us-west-2", lambda: next(rates))
+    series = "ses_relay_pace_recipients_per_second{credentials=default,region=us-west-2}"
+
+    assert [samples(metrics)[series], samples(metrics)[series]] == [10, 5]
+
+
 def test_every_name_is_ours_and_documented(metrics: Metrics) -> None:
     """Nothing but the list is exposed: no series of the library, of Python or of another registry."""
     deliver(metrics)
@@ -118,7 +127,7 @@ def test_every_name_is_ours_and_documented(metrics: Metrics) -> None:
     assert set(families) == {
         "ses_relay_messages", "ses_relay_recipients", "ses_relay_delivery_seconds", "ses_relay_message_bytes",
         "ses_relay_rejections", "ses_relay_unknown_outcomes", "ses_relay_throttled", "ses_relay_connections",
-        "ses_relay_loop_lag_seconds", "ses_relay_build_info",
+        "ses_relay_pace_recipients_per_second", "ses_relay_loop_lag_seconds", "ses_relay_build_info",
     }  # fmt: skip
     assert all(families.values())
 
