@@ -13,9 +13,9 @@ from ipaddress import ip_network
 from typing import Any
 
 from relay.arn import parse_identity_arn
-from relay.delivery.courier import Clock, Courier
+from relay.delivery.courier import Clock, Courier, Transport
 from relay.intake import Intake
-from relay.model import Cause, Deferred, Delivered, Failed, Identity, Outcome, Parcel, Reply
+from relay.model import Cause, Deferred, Delivered, Failed, Identity, Outcome, Parcel, Reply, TransportName
 from relay.observe.log import Journal, open_log
 from relay.observe.metrics import Metrics
 from relay.policy.admission import Admission, ClientRule
@@ -141,6 +141,7 @@ async def running(
     host: str = "127.0.0.1",
     door: Door | None = None,
     users: Mapping[str, str] | None = None,
+    transports: Mapping[TransportName, Transport] | None = None,
 ) -> AsyncIterator[Listener]:
     """Start a listener on a free port of loopback, and drain it at the end."""
     ses = ses or ScriptedSes()
@@ -148,7 +149,7 @@ async def running(
     metrics = Metrics("test")
     journal = Journal(open_log("json", "debug", output), metrics)
     clock = Clock(asyncio.get_running_loop().time, _no_pause, lambda: 0.5)
-    courier = Courier({"api": ses, "smtp": ses}, journal, clock, hold_s=hold_s, concurrency=concurrency)
+    courier = Courier(transports or {"api": ses, "smtp": ses}, journal, clock, hold_s=hold_s, concurrency=concurrency)
     admission = Admission(clients or [client_rule()])
     router = Router(identities or [identity()])
     book = RuleBook(admission, router, headers, message_bytes, recipients, dry_run=dry_run)
@@ -167,7 +168,8 @@ async def running(
         yield Listener(server, intake, ses, port, output, metrics)
     finally:
         await server.drain(drain_s)
-        await courier.close()
+        if transports is None:
+            await courier.close()
 
 
 async def _no_pause(seconds: float) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from outcome_samples import DENIED, UNVERIFIED, Sample, read_samples
 
 from relay.model import Cause, Deferred, Failed
 from relay.policy import outcomes
@@ -26,44 +25,6 @@ from relay.policy.outcomes import (
 
 BEFORE_MAIL = (Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH)
 MODES: tuple[ConfigurationErrors, ...] = ("auto", "defer", "reject")
-DENIED = (
-    "User `arn:aws:iam::111122223333:user/relay' is not authorized to perform `ses:SendRawEmail' on resource "
-    "`arn:aws:ses:us-west-2:444455556666:identity/example.com'"
-)
-UNVERIFIED = (
-    "Email address is not verified. The following identities failed the check in region US-EAST-1: a@example.com"
-)
-
-
-class Sample(NamedTuple):
-    """One line of the table of samples."""
-
-    where: str
-    code: str
-    words: str
-    replies: tuple[str, str, str]
-    cause: str
-
-    def ask(self, mode: ConfigurationErrors) -> Deferred | Failed:
-        """What the relay makes of it."""
-        if self.where.isdigit():
-            return from_api(int(self.where), self.code, self.words, mode)
-        return from_smtp(Stage[self.where], int(self.code), self.words, mode)
-
-
-def read_samples() -> list[Sample]:
-    """The samples of outcomes.table; a line with one reply means the same one in each mode."""
-    samples = []
-    for line in Path(__file__).with_name("outcomes.table").read_text().splitlines():
-        if line and not line.startswith("#"):
-            said, words, *replies, cause = (cell.strip() for cell in line.split(" | "))
-            where, code = said.split()
-            words = words.removeprefix("-").replace("{DENIED}", DENIED).replace("{UNVERIFIED}", UNVERIFIED)
-            auto, defer, reject = replies if len(replies) == 3 else replies * 3
-            samples.append(Sample(where, code, words, (auto, defer, reject), cause))
-    return samples
-
-
 SAMPLES = read_samples()
 
 
