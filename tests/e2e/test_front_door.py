@@ -40,10 +40,15 @@ def door(pki: Pki, **changes: Any) -> dict[str, Any]:
     return {"bind": "127.0.0.1:0", "tls": "starttls", **files, **changes}
 
 
+def _connect(port: int, context: ssl.SSLContext | None) -> smtplib.SMTP:
+    if context is None:
+        return smtplib.SMTP("localhost", port, timeout=30)
+    return smtplib.SMTP_SSL("localhost", port, timeout=30, context=context)
+
+
 def submit(port: int, context: ssl.SSLContext, password: str | None, *, implicit: bool = False) -> str:
     """Log in and send; returns the server's certificate's serial number."""
-    make = smtplib.SMTP_SSL if implicit else smtplib.SMTP
-    with make("localhost", port, timeout=30, **({"context": context} if implicit else {})) as client:
+    with _connect(port, context if implicit else None) as client:
         if not implicit:
             client.starttls(context=context)
         assert isinstance(client.sock, ssl.SSLSocket)

@@ -238,10 +238,13 @@ def test_big_mail_over_tls(play: Callable[..., Any], pki: Pki, kind: Any) -> Non
     content = b"From: app@example.com\r\n\r\n" + (b"." + b"x" * 77 + b"\r\n") * 30_000
 
     def client(port: int) -> None:
-        make = smtplib.SMTP if kind == "starttls" else smtplib.SMTP_SSL
-        context = {} if kind == "starttls" else {"context": pki.client()}
-        with make("localhost", port, timeout=30, **context) as smtp:
-            if kind == "starttls":
+        starttls = kind == "starttls"
+        with (
+            smtplib.SMTP("localhost", port, timeout=30)
+            if starttls
+            else smtplib.SMTP_SSL("localhost", port, timeout=30, context=pki.client())
+        ) as smtp:
+            if starttls:
                 smtp.starttls(context=pki.client())
             smtp.sendmail("app@example.com", ["a@example.org"], content)
 
