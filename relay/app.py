@@ -17,10 +17,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from relay import __version__
+from relay.aws.asking import Asker, Means
 from relay.aws.credentials import CredentialBook
 from relay.aws.endpoints import ApiEndpoints, SmtpEndpoints
+from relay.aws.exchange import Exchange
 from relay.aws.trust import tls_context
-from relay.delivery.courier import Clock, Courier, Transport
+from relay.delivery.courier import Courier, Transport
+from relay.delivery.gates import GateRules, Gates
+from relay.delivery.pace import Clock
 from relay.delivery.ses_api import SesApi
 from relay.delivery.ses_smtp import SesSmtp
 from relay.intake import Intake
@@ -56,7 +60,9 @@ class Relay:
         self._journal = journal
         self._metrics = metrics
         self._hostname = hostname()
-        self._courier = courier_of(settings, journal, self._hostname)
+        credentials = CredentialBook(settings.credentials)
+        self._gates = Gates(journal, _clock(), gate_rules(settings, credentials))
+        self._courier = courier_of(settings, credentials, journal, self._hostname, self._gates)
         self._intake = Intake(book_of(settings, self._hostname), self._courier, journal, new_stamp)
         self._logins = Logins(settings.users, AuthClock(asyncio.get_running_loop().time, asyncio.sleep))
         self._server = Server(self._intake, limits_of(settings), journal, self._hostname, self._logins)
@@ -92,9 +98,11 @@ class Relay:
         changed = [key for key in _FIXED_KEYS if getattr(settings, key) != getattr(self.settings, key)]
         if changed:
             self._journal.reload_needs_restart(changed)
-        courier = courier_of(settings, self._journal, self._hostname)
+        credentials = CredentialBook(settings.credentials)
+        courier = courier_of(settings, credentials, self._journal, self._hostname, self._gates)
         book = book_of(settings, self._hostname)
         self.settings = replace(settings, **{key: getattr(self.settings, key) for key in _FIXED_KEYS})
+        self._gates.change(gate_rules(settings, credentials))
         self._retire(self._courier)
         self._courier = courier
         self._intake.change(book, courier)
@@ -108,6 +116,7 @@ class Relay:
         """Drain within `limits.drain_s`, then let go of everything."""
         await self._server.drain(self.settings.limits.drain_s)
         await self._courier.close()
+        await self._gates.close()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         if self._admin is not None:
             await self._admin.stop()
@@ -155,18 +164,29 @@ def book_of(settings: Settings, name: str) -> RuleBook:
     return RuleBook(Admission(entries), router, rules, limits.message_bytes, recipients, dry_run=settings.ses.dry_run)
 
 
-def courier_of(settings: Settings, journal: Journal, name: str) -> Courier:
+def courier_of(settings: Settings, book: CredentialBook, journal: Journal, name: str, gates: Gates) -> Courier:
     """A courier with transports of its own, which `close` lets go of."""
-    clock = Clock(asyncio.get_running_loop().time, asyncio.sleep, random.random)
-    ses = settings.ses
-    return Courier(
-        _transports(settings, name), journal, clock, hold_s=settings.delivery.hold_s, concurrency=ses.concurrency
-    )
+    transports = transports_of(settings, name, book)
+    return Courier(transports, journal, _clock(), hold_s=settings.delivery.hold_s, gates=gates)
 
 
-def _transports(settings: Settings, name: str) -> dict[TransportName, Transport]:
+def gate_rules(settings: Settings, book: CredentialBook) -> GateRules:
+    """Concurrency and pace of these settings, and whom to ask about quotas; STS only where SES is the real one."""
+    ses, endpoints = settings.ses, ApiEndpoints(settings.ses.api_endpoint)
+    exchange = Exchange(ses.timeout_s, user_agent=f"ses-relay/{__version__}", final_s=0)
+    asker = Asker(Means(book, endpoints, exchange, _utc_now))
+    max_rate = None if ses.max_rate == "auto" else ses.max_rate
+    return GateRules(ses.concurrency, max_rate, asker, whose=not endpoints.elsewhere)
+
+
+def _clock() -> Clock:
+    return Clock(asyncio.get_running_loop().time, asyncio.sleep, random.random)
+
+
+def transports_of(settings: Settings, name: str, book: CredentialBook | None = None) -> dict[TransportName, Transport]:
+    """The ways to SES, for a host of this name; each to be closed."""
     ses, mode = settings.ses, settings.delivery.configuration_errors
-    book = CredentialBook(settings.credentials)
+    book = book or CredentialBook(settings.credentials)
     return {
         "api": SesApi(book, ApiEndpoints(ses.api_endpoint), timeout_s=ses.timeout_s, mode=mode, clock=_utc_now),
         "smtp": SesSmtp(

@@ -13,7 +13,9 @@ from ipaddress import ip_network
 from typing import Any
 
 from relay.arn import parse_identity_arn
-from relay.delivery.courier import Clock, Courier, Transport
+from relay.delivery.courier import Courier, Transport
+from relay.delivery.gates import GateRules, Gates
+from relay.delivery.pace import Clock
 from relay.intake import Intake
 from relay.model import Cause, Deferred, Delivered, Failed, Identity, Outcome, Parcel, Reply, TransportName
 from relay.observe.log import Journal, open_log
@@ -149,7 +151,8 @@ async def running(
     metrics = Metrics("test")
     journal = Journal(open_log("json", "debug", output), metrics)
     clock = Clock(asyncio.get_running_loop().time, _no_pause, lambda: 0.5)
-    courier = Courier(transports or {"api": ses, "smtp": ses}, journal, clock, hold_s=hold_s, concurrency=concurrency)
+    gates = Gates(journal, clock, GateRules(concurrency, max_rate=1e6))
+    courier = Courier(transports or {"api": ses, "smtp": ses}, journal, clock, hold_s=hold_s, gates=gates)
     admission = Admission(clients or [client_rule()])
     router = Router(identities or [identity()])
     book = RuleBook(admission, router, headers, message_bytes, recipients, dry_run=dry_run)
@@ -170,6 +173,7 @@ async def running(
         await server.drain(drain_s)
         if transports is None:
             await courier.close()
+        await gates.close()
 
 
 async def _no_pause(seconds: float) -> None:

@@ -49,6 +49,7 @@ LAYERS = {
     "relay.app": 5,
     "relay.service": 5,
     "relay.cli": 5,
+    "relay.doctor": 5,
     "relay.simulator": 5,
     "relay.__main__": 5,
 }

@@ -15,6 +15,11 @@ from typing import Any, Final
 
 from relay.aws.endpoints import Operation
 
+# What AWS calls keys that have ended, and a clock that is wrong (SES API references v1 and v2, "Common errors")
+EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_UNTIMELY: Final = frozenset({"RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture"})
+_UNTIMELY_WORDS: Final = ("Signature expired", "Signature not yet current")  # with SignatureDoesNotMatch
+
 _ID: Final = re.compile(r"[!-~]{1,200}")
 _CODE: Final = re.compile(r"[\w.-]{1,200}", re.ASCII)
 
@@ -32,6 +37,16 @@ class Refused:
 
     code: str
     message: str
+
+    @property
+    def blames_keys(self) -> bool:
+        """Whether the keys have ended: what newer ones may cure."""
+        return self.code in EXPIRED
+
+    @property
+    def blames_clock(self) -> bool:
+        """Whether it is about the time of the signature: what no other keys will cure."""
+        return self.code in _UNTIMELY or self.message.startswith(_UNTIMELY_WORDS)
 
 
 def read(operation: Operation, status: int, error_type: str, body: bytes) -> Accepted | Refused | None:

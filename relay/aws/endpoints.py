@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import botocore.session
 from botocore import UNSIGNED
@@ -24,7 +24,8 @@ from botocore.utils import get_environ_proxies
 from relay.settings.addresses import TcpAddress
 
 Operation = Literal["SendRawEmail", "SendEmail"]
-Question = Literal["GetAccount", "GetSendQuota", "GetCallerIdentity"]  # what may be asked besides sending
+# What may be asked besides sending
+Question = Literal["GetAccount", "GetSendQuota", "GetCallerIdentity", "GetEmailIdentity", "GetConfigurationSet"]
 SmtpTls = Literal["starttls", "implicit", "none"]
 
 # Operation -> botocore's name of the service, path below its endpoint (SES API references v1 and v2, STS's)
@@ -34,6 +35,8 @@ _OPERATIONS: Final[dict[Operation | Question, tuple[str, str]]] = {
     "GetAccount": ("sesv2", "/v2/email/account"),
     "GetSendQuota": ("ses", ""),
     "GetCallerIdentity": ("sts", ""),
+    "GetEmailIdentity": ("sesv2", "/v2/email/identities"),
+    "GetConfigurationSet": ("sesv2", "/v2/email/configuration-sets"),
 }
 _PORTS: Final[dict[SmtpTls, int]] = {"starttls": 587, "implicit": 465, "none": 587}
 _UNSIGNED: Final = Config(signature_version=UNSIGNED)  # nothing is sent, so no keys are to be looked for
@@ -58,6 +61,11 @@ class ApiEndpoint:
     host: str
     path: str
     proxy: str | None = field(default=None, repr=False)
+
+    def below(self, name: str) -> ApiEndpoint:
+        """What is called so at this endpoint; any character will do."""
+        segment = f"/{quote(name, safe='')}"
+        return replace(self, url=self.url + segment, path=self.path + segment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,13 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response, its body at most ANSWER_BYTES and, if longer, cut."""
+    """An HTTP response, its body at most ANSWER_BYTES and, if longer, cut; `date` is the server's clock, or ""."""
 
     status: int
     error_type: str
     content_type: str
     body: bytes
+    date: str = ""
 
 
 class Body(aiohttp.Payload):
@@ -188,7 +189,7 @@ class Exchange:
         else:
             async with asyncio.timeout(self._answer_s):
                 body = await _at_most(content, ANSWER_BYTES)
-        return Answer(response.status, get("x-amzn-errortype", ""), get("Content-Type", ""), body)
+        return Answer(response.status, get("x-amzn-errortype", ""), get("Content-Type", ""), body, get("Date", ""))
 
 
 async def _at_most(content: aiohttp.StreamReader, limit: int) -> bytes:
@@ -201,8 +202,8 @@ async def _at_most(content: aiohttp.StreamReader, limit: int) -> bytes:
 
 @lru_cache(maxsize=256)
 def parsed(url: str) -> URL:
-    """The URL as aiohttp wants it; there are two for each region."""
-    return URL(url)
+    """The URL as aiohttp wants it, what is escaped in it left so, since the signature covers it."""
+    return URL(url, encoded="%" in url)
 
 
 def _trouble(error: Exception, body: Body | None) -> Trouble:

@@ -1,21 +1,25 @@
-"""Delivers parcels: chooses the transport, keeps within the concurrency of a region, tries again while held.
+"""Delivers parcels: brings each through the gate of its account and region to its transport, again while held.
 
-Guarantees: at most `concurrency` parcels at once per credentials and region; no attempt starts after `hold_s`,
-and one that has started is waited for (the transports bound it); an attempt whose answer was lost is never
-repeated; nothing but an outcome comes out. Owns no socket and no sleep: clock and pause are passed in.
+Guarantees: no attempt starts without its turn at the gate, which keeps to the concurrency, the pace and the pauses
+of account and region, or after `hold_s`; one that has started is waited for (the transports bound it); an attempt
+whose answer was lost is never repeated; nothing but an outcome comes out. While a parcel pauses between attempts it
+takes up no place, and afterwards it goes before those that came later. Owns no socket and no sleep: clock and pause
+are passed in.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Protocol
 
-from relay import replies
-from relay.model import Cause, Deferred, Outcome, Parcel, TransportName
+from relay.delivery.gates import Gates
+from relay.delivery.pace import Arrival, Clock
+from relay.model import Deferred, Outcome, Parcel, TransportName
 from relay.observe.log import Journal
 from relay.policy.backoff import pause_in_hold
+
+__all__ = ["Clock", "Courier", "Transport"]
 
 
 class Transport(Protocol):
@@ -28,17 +32,16 @@ class Transport(Protocol):
         """Let go of connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Where time and chance come from; `now` in seconds, monotonic."""
-
-    now: Callable[[], float]
-    pause: Callable[[float], Awaitable[None]]
-    chance: Callable[[], float]
-
-
 class Courier:
-    """One per configuration: a reload makes a new one, the old one finishes what it has."""
+    """One per configuration: a reload makes a new one, the old one finishes what it has.
+
+    Args:
+        transports: by name.
+        journal: hears of attempts that are made again.
+        clock: the event loop's, and how to pause.
+        hold_s: seconds in which attempts may start, unless `deliver` is told otherwise.
+        gates: of the relay, which outlive the courier.
+    """
 
     def __init__(
         self,
@@ -47,24 +50,24 @@ class Courier:
         clock: Clock,
         *,
         hold_s: float,
-        concurrency: int,
+        gates: Gates,
     ) -> None:
         self._transports = transports
         self._journal = journal
         self._clock = clock
         self._hold_s = hold_s
-        self._concurrency = concurrency
+        self._gates = gates
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._lanes: dict[tuple[str, str], asyncio.Semaphore] = {}
 
-    async def deliver(self, parcel: Parcel) -> Outcome:
-        """Try now, and again within the hold where that is safe."""
+    async def deliver(self, parcel: Parcel, hold_s: float | None = None) -> Outcome:
+        """Try now, and again within the hold where that is safe; who is in no hurry has another `hold_s`."""
         self._under_way += 1
         self._quiet.clear()
         try:
-            return await self._deliver(parcel, self._clock.now() + self._hold_s)
+            hold_s = self._hold_s if hold_s is None else hold_s
+            return await self._attempts(parcel, self._gates.arrive(hold_s))
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -76,39 +79,19 @@ class Courier:
         for transport in self._transports.values():
             await transport.close()
 
-    async def _deliver(self, parcel: Parcel, give_up: float) -> Outcome:
-        lane = self._lane(parcel)
-        if not await self._enter(lane):
-            return Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, "no free connection within hold_s")
-        try:
-            return await self._attempts(parcel, give_up)
-        finally:
-            lane.release()
-
-    async def _attempts(self, parcel: Parcel, give_up: float) -> Outcome:
+    async def _attempts(self, parcel: Parcel, arrival: Arrival) -> Outcome:
         attempts = 0
         while True:
-            outcome = await self._transports[parcel.transport].send(parcel)
+            gate = self._gates.of(parcel)
+            refusal = await gate.enter(parcel, arrival)
+            if refusal is not None:
+                return refusal
+            outcome = await gate.attempt(parcel, self._transports[parcel.transport].send)
             attempts += 1
             if not isinstance(outcome, Deferred):
                 return outcome
-            pause = pause_in_hold(outcome, attempts, give_up - self._clock.now(), self._clock.chance())
+            pause = pause_in_hold(outcome, attempts, arrival.give_up - self._clock.now(), self._clock.chance())
             if pause is None:
                 return outcome
             self._journal.attempt_deferred(parcel, outcome, pause)
             await self._clock.pause(pause)
-
-    async def _enter(self, lane: asyncio.Semaphore) -> bool:
-        try:
-            async with asyncio.timeout(self._hold_s):
-                await lane.acquire()
-        except TimeoutError:
-            return False
-        return True
-
-    def _lane(self, parcel: Parcel) -> asyncio.Semaphore:
-        key = (parcel.credentials, parcel.region)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = asyncio.Semaphore(self._concurrency)
-        return lane

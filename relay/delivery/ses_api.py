@@ -1,15 +1,17 @@
 """The API transport: parcels to Amazon SES by SendRawEmail, big messages and tenants by SESv2's SendEmail.
 
 Owns the order of things for one attempt (endpoint, keys, body, signature, exchange, answer) and the way from
-what happened to an `Outcome`. Guarantees one attempt per call and one outcome, never an exception; that
-`Delivered` means that SES named the message; that an answer lost after the whole body was sent is `LOST_ANSWER`.
+what happened to an `Outcome`. Guarantees one outcome per call, never an exception; that `Delivered` means that SES
+named the message; that an answer lost after the whole body was sent is `LOST_ANSWER`. One attempt per call, and one
+more only where SES has said that the keys had ended, which proves that it has taken nothing, and there are newer ones.
 How many are sent at once, and when again, is the courier's business.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -24,8 +26,22 @@ from relay.aws.submission import Submission, submit
 from relay.model import Cause, Delivered, Outcome, Parcel
 from relay.policy.outcomes import ConfigurationErrors, Trouble, from_api, from_trouble
 
+Said = Accepted | Refused | None
+
 IN_MEMORY_BYTES: Final = 262_144  # larger messages are encoded twice rather than held twice
 _SHOWN_BYTES: Final = 200  # of a strange answer, in the log
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request, ready to be signed: where to, and a body of `length` bytes with this hash."""
+
+    submission: Submission
+    endpoint: ApiEndpoint
+    region: str
+    blocks: Callable[[], Iterable[bytes]]
+    length: int
+    digest: str
 
 
 class SesApi:
@@ -74,23 +90,28 @@ class SesApi:
     async def _attempt(self, parcel: Parcel) -> Outcome:
         submission = submit(parcel)
         endpoint = await self._endpoints.find(submission.operation, parcel.region)
-        keys = await self._book.keys(parcel.credentials)
-        body, digest = await _prepare(submission, parcel.size)
-        headers = self._headers(submission, endpoint, parcel.region, keys, digest)
-        answer = await self._exchange.post(endpoint, headers, body)
-        outcome = self._judge(submission, answer)
-        if not isinstance(outcome, Delivered) and outcome.cause is Cause.CREDENTIALS:
+        keys = await self._book.keys(parcel.credentials, parcel.region)
+        call = await _prepare(submission, endpoint, parcel)
+        answer, said = await self._ask(call, keys)
+        if isinstance(said, Refused) and said.blames_keys:
+            self._book.forget(parcel.credentials, keys)
+            keys, ended = await self._book.keys(parcel.credentials, parcel.region), keys
+            if keys != ended:
+                answer, said = await self._ask(call, keys)
+        outcome = self._judge(answer, said)
+        if not isinstance(outcome, Delivered) and outcome.cause is Cause.CREDENTIALS and not _blames_clock(said):
             self._book.forget(parcel.credentials, keys)  # expired or replaced: the next attempt looks again
         return outcome
 
-    def _headers(
-        self, submission: Submission, endpoint: ApiEndpoint, region: str, keys: Keys, digest: str
-    ) -> list[tuple[str, str]]:
-        covered = [("content-type", submission.content_type), ("host", endpoint.host)]
-        return [*covered, *sign(keys, region, endpoint.path, covered, digest, self._clock())]
+    async def _ask(self, call: _Call, keys: Keys) -> tuple[Answer, Said]:
+        """Make the call, and read what comes back."""
+        covered = [("content-type", call.submission.content_type), ("host", call.endpoint.host)]
+        signature = sign(keys, call.region, call.endpoint.path, covered, call.digest, self._clock())
+        body = Body(call.blocks, call.length)
+        answer = await self._exchange.post(call.endpoint, [*covered, *signature], body)
+        return answer, read(call.submission.operation, answer.status, answer.error_type, answer.body)
 
-    def _judge(self, submission: Submission, answer: Answer) -> Outcome:
-        said = read(submission.operation, answer.status, answer.error_type, answer.body)
+    def _judge(self, answer: Answer, said: Said) -> Outcome:
         if isinstance(said, Accepted):
             return Delivered(said.message_id)
         if isinstance(said, Refused):
@@ -105,13 +126,18 @@ def _strange(answer: Answer) -> Trouble:
     return Trouble.LOST_ANSWER if answer.status == 200 and not page else Trouble.NOT_AWS
 
 
-async def _prepare(submission: Submission, size: int) -> tuple[Body, str]:
-    """The body and the SHA-256 of it; the blocks of a big one are made again when they are sent."""
-    made = list(submission.blocks()) if size <= IN_MEMORY_BYTES else None
+def _blames_clock(said: Said) -> bool:
+    return isinstance(said, Refused) and said.blames_clock
+
+
+async def _prepare(submission: Submission, endpoint: ApiEndpoint, parcel: Parcel) -> _Call:
+    """All of a call but the signature; the blocks of a big body are made again when they are sent."""
+    made = list(submission.blocks()) if parcel.size <= IN_MEMORY_BYTES else None
     digest, length = sha256(), 0
     for count, block in enumerate(made or submission.blocks(), 1):
         digest.update(block)
         length += len(block)
         if count % BREATH == 0:
             await asyncio.sleep(0)
-    return Body((lambda: made) if made else submission.blocks, length), digest.hexdigest()
+    blocks = (lambda: made) if made else submission.blocks
+    return _Call(submission, endpoint, parcel.region, blocks, length, digest.hexdigest())

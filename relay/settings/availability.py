@@ -4,7 +4,8 @@
 names a key, how to tell that it asks for something that is missing, and what it may be meanwhile.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,6 @@ def _other_than(value: object) -> Asks:
 
 
 MISSING: tuple[tuple[str, Asks, str], ...] = (
-    ("credentials.*.assume_role", bool, "profile or access_key_id; assuming roles is"),
-    ("ses.max_rate", _other_than("auto"), "auto; a rate limit is"),
     ("delivery.acknowledge", _other_than("on_delivery"), "on_delivery; the spool is"),
     ("delivery.retry", _other_than(Delivery().retry), "the default; the spool is"),
     ("delivery.lifetime", _other_than(Delivery().lifetime), "the default; the spool is"),
@@ -51,28 +50,14 @@ def load_available(path: Path, environ: Mapping[str, str], regions: Regions | No
 def unavailable(settings: Settings, source: Source | None = None) -> tuple[Problem, ...]:
     """What these settings ask for and this version cannot do; `source` adds file, line and the text found there."""
     problems = (
-        _problem(keys, value, f"{instead} {_LATER}", source)
+        _problem(tuple(path.split(".")), value, f"{instead} {_LATER}", source)
         for path, asks, instead in MISSING
-        for keys, value in _values(settings, (), path.split("."))
-        if asks(value)
+        if asks(value := attrgetter(path)(settings))
     )
     return tuple(sorted(problems))
 
 
-def _values(value: Any, keys: Keys, path: list[str]) -> Iterator[tuple[Keys, Any]]:
-    """Every value at a path, where * stands for each entry of a list or mapping."""
-    if not path:
-        yield keys, value
-    elif path[0] != "*":
-        yield from _values(getattr(value, path[0]), (*keys, path[0]), path[1:])
-    else:
-        entries = value.items() if hasattr(value, "items") else enumerate(value)
-        for key, entry in entries:
-            yield from _values(entry, (*keys, key), path[1:])
-
-
 def _problem(keys: Keys, value: Any, allowed: str, source: Source | None) -> Problem:
     if source is None:
-        return Problem("", 0, key_path(keys), "this setting" if keys[-1] == "users" else show(value), allowed)
-    keys = keys if source.at(keys) is not None else (*keys[:-1], f"{keys[-1]}_file")
+        return Problem("", 0, key_path(keys), show(value), allowed)
     return Problem(source.file, source.line(keys), key_path(keys), source.found(keys), allowed)

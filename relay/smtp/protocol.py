@@ -76,6 +76,7 @@ class SmtpProtocol(SMTP):
         self._arrived: asyncio.Future[None] = self.loop.create_future()
         self._crowded = False  # whether the message under way has found no room
         self._busy = False
+        self._eof = False
         self._draining = False
         self._out = bytearray()
         self._opened = self._last_byte = self._data_began = self.loop.time()
@@ -139,6 +140,7 @@ class SmtpProtocol(SMTP):
         """A client that half-closes still gets the answers to all that it has sent."""
         if self._admitted is None:
             return False
+        self._eof = True
         self._reader.feed_eof()
         self._admitted.gone = True  # nearly always: who half-closes and reads on is served, and logged as gone
         if self._collector is not None or self._in_preamble:  # the rest will never come
@@ -265,6 +267,9 @@ class SmtpProtocol(SMTP):
             self._reader._buffer.clear()  # type: ignore[attr-defined]
             self._reader._maybe_resume_transport()  # type: ignore[attr-defined]
             self._take(collector, early)
+        if self._eof and self._collector is not None:
+            self._host.release(collector)
+            raise ConnectionAbortedError("the client has closed in the middle of a message")
         try:
             await self._arrived
         except asyncio.CancelledError:
@@ -296,7 +301,9 @@ class SmtpProtocol(SMTP):
     def _arrive(self, left: bytes) -> None:
         if not self._arrived.done():
             self._arrived.set_result(None)
-        if left:
+        if left and self._eof:
+            self._reader._buffer.extend(left)  # type: ignore[attr-defined] # which takes nothing any more by itself
+        elif left:
             super().data_received(left)
 
     # PROXY

@@ -18,7 +18,6 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 _V1_LONGEST = 107  # section 2.1, with CRLF
-_V1_SHORTEST = len(b"PROXY UNKNOWN\r\n")  # every header of either version has this many bytes
 _V1_BEGINS = b"PROXY "
 _V1 = re.compile(
     rb"PROXY (?:"
@@ -78,16 +77,6 @@ class ProxyHeader:
         self._held = b""
         self.origin = _of_v2(data[:size]) if data.startswith(_V2_BEGINS) else _of_v1(data[:size])
         return data[size:]
-
-    @property
-    def wants(self) -> int:
-        """How many bytes to read so as not to read past the header; at least 1 until it is complete."""
-        held = len(self._held)
-        if held < _V1_SHORTEST:
-            return _V1_SHORTEST - held
-        if self._held.startswith(_V1_BEGINS):
-            return 1
-        return (_size(self._held) or _V2_FIXED) - held
 
 
 def _size(data: bytes) -> int | None:

@@ -98,7 +98,7 @@ async def test_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("default", "no provider"),
         ("stranger", "no credentials are called 'stranger'"),
         ("absent", "ProfileNotFound"),
-        ("role", "assume_role"),
+        ("role", "credentials 'default': no provider"),
         ("smtp", "SMTP only"),
     ],
 )
@@ -195,7 +195,7 @@ async def test_keys_near_their_end_are_used_while_new_ones_come(helper: Helper) 
 
 async def test_keys_at_their_end_are_waited_for(helper: Helper) -> None:
     """Keys that may end before SES sees them are not used any more."""
-    helper.answer("ASIA1", minutes=5)
+    helper.answer("ASIA1", minutes=1.5)
     clock = [0.0]
     known = book(helper.source, clock=clock)
     await known.keys("helper")

@@ -51,6 +51,7 @@ class Heard:
     target: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -107,8 +108,9 @@ class Double:
         fields = dict(line.split(": ", 1) for line in head[1:] if line)
         headers = {name.lower(): value for name, value in fields.items()}
         assert len(headers) == len([line for line in head[1:] if line])
-        body = await self._body(reader, int(headers["content-length"]))
-        self.heard.append(Heard(head[0].split()[1], headers, body))
+        body = await self._body(reader, int(headers.get("content-length", "0")))
+        method, target, _ = head[0].split()
+        self.heard.append(Heard(target, headers, body, method))
         return await self.on_request(self, writer)
 
     async def _body(self, reader: asyncio.StreamReader, left: int) -> bytes:

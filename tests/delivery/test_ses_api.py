@@ -222,7 +222,7 @@ async def test_throttling_is_deferred() -> None:
 
 
 async def test_refused_keys_are_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After ExpiredToken the next attempt asks the providers afresh; after success the keys are kept."""
+    """After ExpiredToken the providers are asked afresh; keys that are the same wait; after success they are kept."""
     expired = http("403 Forbidden", error_xml("ExpiredToken", "The security token included in the request is expired"))
     async with aws_double() as aws:
         aws.on_request = in_turn(expired, http("200 OK", V1_OK))

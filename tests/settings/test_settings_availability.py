@@ -7,11 +7,7 @@ from relay.settings.availability import load_available, unavailable
 from relay.settings.model import Delivery, Settings, Spool
 from relay.settings.problems import ConfigurationError
 
-ROLE = "arn:aws:iam::111122223333:role/send"
-
 LATER = {
-    "credentials.owner.assume_role": f"credentials: {{owner: {{assume_role: '{ROLE}'}}}}",
-    "ses.max_rate": "ses: {max_rate: 5}",
     "delivery.acknowledge": "delivery: {acknowledge: on_spool}\nspool: {path: spool.db}",
     "delivery.retry": "delivery: {retry: [1m]}",
     "delivery.lifetime": "delivery: {lifetime: 4d}",

@@ -151,19 +151,6 @@ def test_what_is_no_header_is_refused_at_any_chunking(wire: bytes) -> None:
             read(chunks)
 
 
-@pytest.mark.parametrize("wire", [wire for wire, _ in GOOD.values()], ids=GOOD.keys())
-def test_who_reads_what_it_wants_reads_nothing_of_what_follows(wire: bytes) -> None:
-    """TLS may begin with the next byte, and its first bytes must still be in the socket."""
-    header, at = ProxyHeader(), 0
-    while header.origin is None:
-        wants = header.wants
-        assert 1 <= wants <= len(wire) - at
-        leftover = header.feed(wire[at : at + wants])
-        at += wants
-
-    assert (leftover, at) == (b"", len(wire))
-
-
 def test_bytes_that_cannot_become_a_header_are_refused_at_once() -> None:
     """A client that does not speak the protocol hears so with its first wrong byte."""
     for fixed in (b"\x31\x11\x08\x00", b"\x21\x12\x08\x00", b"\x21\x11\x00\x0b", b"\x20\x00\x08\x01"):
