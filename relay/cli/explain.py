@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,12 @@ from relay.replies import NOT_A_CLIENT, SENDER_NOT_ALLOWED
 from relay.service import read_settings
 from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError
+from relay.simulator import DELEGATE
+from relay.simulator.explanation import Decision, told
+from relay.simulator.rehearsal import NotInTheWorld, caller, rehearse
+from relay.simulator.world import World
+from relay.simulator.worlds.derived import derive
+from relay.simulator.worlds.file import load_world
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Question:
     header_from: str | None
     peer: str | None
     user: str | None
+    recipients: tuple[str, ...] = ()
+    world: World | None = None
 
 
 @click.command("explain")
@@ -44,22 +52,40 @@ class Question:
 @click.option("--from", "header_from", help="Header From; the sender when not given.")
 @click.option("--client", default="127.0.0.1", show_default=True, help="IP address of the client, or unix.")
 @click.option("--user", help="Name it has logged in with.")
+@click.option("--simulate", is_flag=True, help="Show, too, what SES would say and why; nothing is sent.")
+@click.option("--world", type=click.Path(path_type=Path, dir_okay=False), help="What SES knows, for --simulate.")
+@click.option("--to", "recipients", multiple=True, default=["user@example.org"], show_default=True,
+              help="Recipient, for --simulate; may be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(
-    config: Path, sender: str, header_from: str | None, client: str, user: str | None, *, as_json: bool
+    config: Path,
+    sender: str,
+    header_from: str | None,
+    client: str,
+    user: str | None,
+    recipients: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Show as which identity mail from SENDER ("<>": the null sender) goes out, and its exact headers.
 
-    Exit status 1 when the relay would refuse it; it says why.
+    With --simulate also what SES would say, by every check of it: of the world of a file, or of the one that the
+    configuration takes for granted. Exit status 1 when the relay or SES would refuse; it says why.
     """
     try:
         settings, _ = read_settings(config, os.environ)
+        world = _world(settings, flags["world"]) if flags["simulate"] or flags["world"] else None
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
-    question = Question(sender, header_from, None if client == "unix" else client, user)
+    question = Question(sender, header_from, None if client == "unix" else client, user, recipients, world)
     facts = answer(settings, question)
-    click.echo(json.dumps(facts, indent=2) if as_json else _shown(facts))
-    sys.exit(1 if "refused" in facts else 0)
+    click.echo(json.dumps(facts, indent=2, default=_plain) if flags["as_json"] else _shown(facts))
+    simulated = facts.get("simulated")
+    sys.exit(1 if "refused" in facts or (simulated and simulated.answer != "accepted") else 0)
+
+
+def _world(settings: Settings, path: Path | None) -> World:
+    """What the simulated SES knows. Raises ConfigurationError."""
+    return load_world(path, os.environ).world if path else derive(settings, os.environ, DELEGATE)
 
 
 def answer(settings: Settings, question: Question) -> dict[str, Any]:
@@ -91,6 +117,21 @@ def _trace(book: RuleBook, settings: Settings, question: Question, facts: dict[s
     message = headers.finish(content, sender, identity, book.router, rule, client, book.headers, stamp)
     facts["envelope_sender"] = identity.replace_sender or sender
     facts |= _headers(message)
+    if question.world is not None:
+        facts["simulated"] = _simulated(question.world, settings, identity, facts["envelope_sender"], message, question)
+
+
+def _simulated(
+    world: World, settings: Settings, identity: Identity, sender: str, message: Message, question: Question
+) -> Decision:
+    """What the simulated SES says, and every check that leads to it."""
+    source = settings.credentials[identity.credentials]
+    raw = b"".join(map(bytes, message.content))
+    try:
+        who = caller(world, source, identity.region, os.environ)
+    except NotInTheWorld as error:
+        raise click.UsageError(str(error)) from None
+    return rehearse(world, who, identity, sender, question.recipients, raw, datetime.now(UTC))
 
 
 def _about(identity: Identity, settings: Settings) -> dict[str, Any]:
@@ -122,9 +163,18 @@ def _headers(message: Message) -> dict[str, Any]:
 
 
 def _shown(facts: dict[str, Any]) -> str:
-    lines = [f"{key.replace('_', ' '):16} {_text(value)}" for key, value in facts.items() if key != "headers"]
-    block = facts.get("headers", [])
-    return "\n".join(lines + (["", "prepended to the message:", *block] if block else []))
+    plain = {key: value for key, value in facts.items() if key not in ("headers", "simulated")}
+    lines = [f"{key.replace('_', ' '):16} {_text(value)}" for key, value in plain.items()]
+    if "headers" in facts:
+        lines += ["", "prepended to the message:", *facts["headers"]]
+    if "simulated" in facts:
+        lines += ["", *told(facts["simulated"])]
+    return "\n".join(lines)
+
+
+def _plain(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON has it."""
+    return {**asdict(decision), "at": decision.at.isoformat()}
 
 
 def _text(value: object) -> str:

@@ -42,9 +42,13 @@ def _rule(arn: IdentityArn, regions: Sequence[str]) -> dict[str, Any]:
     return rule if arn.region != "*" else {**rule, "region": regions[0]}
 
 
-def relay_environment(key: AccessKey, ca_file: Path | None) -> dict[str, str]:
-    """The credentials, where the configuration and boto3's chain find them, and whom to believe."""
-    environment = {"AWS_ACCESS_KEY_ID": key.access_key_id, "AWS_SECRET_ACCESS_KEY": key.secret_access_key}
+def relay_environment(key: AccessKey, ca_file: Path | None, api_url: str) -> dict[str, str]:
+    """The credentials, where the configuration and boto3's chain find them, where STS is, and whom to believe."""
+    environment = {
+        "AWS_ACCESS_KEY_ID": key.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
+        "AWS_ENDPOINT_URL_STS": api_url,
+    }
     if key.session_token is not None:
         environment["AWS_SESSION_TOKEN"] = key.session_token
     if ca_file is not None:

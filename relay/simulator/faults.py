@@ -12,7 +12,8 @@
 | busy        | never                                 | 421 Too many concurrent SMTP connections           |
 
 The first fault that matches strikes; delays that match come before it. At `connect` nothing is known but the
-interface, so no other filter is allowed there.
+interface, so no other filter is allowed there. The stage `call` is any call but a message, such as AssumeRole or
+GetAccount; `call` is its name.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from relay.simulator.refusals import INTERNAL, THROTTLED, UNAVAILABLE, Refused, 
 from relay.simulator.words import Interface
 
 Action = Literal["throttle", "refuse", "error", "html", "delay", "lose_answer", "drop", "busy"]
-Stage = Literal["connect", "auth", "mail", "rcpt", "final"]
+Stage = Literal["connect", "auth", "mail", "rcpt", "final", "call"]
 
 _PROXY_PAGE = "<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1><hr>a proxy</body></html>"
 _BUSY = Spelling(503, "ServiceUnavailable", 503, "ServiceUnavailableException", "421 {}")
@@ -55,11 +56,12 @@ class Occasion:
     region: str = ""
     sender: str = ""
     recipients: tuple[str, ...] = ()
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One order. `sender` and `recipient` are shell patterns; `count` None means for ever."""
+    """One order. `sender`, `recipient` and `call` are shell patterns; `count` None means for ever."""
 
     action: Action
     stage: Stage | None = None
@@ -70,6 +72,7 @@ class Fault:
     region: str | None = None
     sender: str | None = None
     recipient: str | None = None
+    call: str | None = None
     seconds: float | None = None
     status: int | None = None
     code: str | None = None
@@ -103,6 +106,7 @@ class Fault:
             and self.region in (None, occasion.region)
             and (self.sender is None or fnmatchcase(occasion.sender, self.sender))
             and (self.recipient is None or any(fnmatchcase(to, self.recipient) for to in occasion.recipients))
+            and (self.call is None or fnmatchcase(occasion.call, self.call))
             and self._speaks(occasion.interface)
         )
 

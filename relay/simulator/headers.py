@@ -5,9 +5,12 @@ the body, so the price of a message does not grow with its size.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from email.policy import compat32
 from email.utils import getaddresses
+from functools import lru_cache
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -24,25 +27,41 @@ def _end(raw: bytes) -> int:
     return raw.index(b"\n", match.start()) + 1 if match.start() else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A header section: its fields in order, and by name in lower case."""
+
+    fields: Fields
+    named: Mapping[str, tuple[str, ...]]
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Every value of the fields called `name`, in any case."""
+        return self.named.get(name.lower(), ())
+
+    def first(self, name: str) -> str | None:
+        """The value of the first field called `name`, None if there is none."""
+        return next(iter(self.values(name)), None)
+
+
+def section(raw: bytes) -> Section:
+    """The header section of a message."""
+    fields = read(raw)
+    named: dict[str, tuple[str, ...]] = {}
+    for name, value in fields:
+        named[name.lower()] = (*named.get(name.lower(), ()), value)
+    return Section(fields, named)
+
+
 def read(raw: bytes) -> Fields:
     """The fields of the header section, unfolded and stripped, in order; 8-bit bytes as surrogate escapes."""
     message = _PARSER.parsebytes(raw[: _end(raw)])
     return tuple((name, _FOLD.sub("", str(value)).strip()) for name, value in message.raw_items())
 
 
-def values(fields: Fields, name: str) -> list[str]:
-    """Every value of the fields called `name`, in any case."""
-    return [value for field, value in fields if field.lower() == name.lower()]
-
-
-def first(fields: Fields, name: str) -> str | None:
-    """The value of the first field called `name`, None if there is none."""
-    return next(iter(values(fields, name)), None)
-
-
-def mailboxes(value: str) -> list[tuple[str, str]]:
+@lru_cache(maxsize=4096)
+def mailboxes(value: str) -> tuple[tuple[str, str], ...]:
     """The (display name, address) pairs of an address header; addresses may be ""."""
-    return [pair for pair in getaddresses([value]) if any(pair)]
+    return tuple(pair for pair in getaddresses([value]) if any(pair))
 
 
 def delivered(raw: bytes, visible_from: str | None, visible_reply_to: str | None) -> bytes:

@@ -4,6 +4,8 @@ GET    /_sim/messages              the messages kept, as JSON, without their byt
 GET    /_sim/messages?raw=ID       one message as received; ?delivered=ID as recipients would see it
 DELETE /_sim/messages              forget them
 GET    /_sim/refusals              the messages turned away
+GET    /_sim/decisions             why each message was taken or turned away: every check, with its source
+GET    /_sim/calls                 the calls to STS, and the looks at accounts
 POST   /_sim/faults                put a fault in force; the keys are those of relay.simulator.faults.Fault
 GET    /_sim/faults                what is in force, and how often it struck
 DELETE /_sim/faults                end all faults, let go on what they hold
@@ -11,14 +13,18 @@ DELETE /_sim/faults                end all faults, let go on what they hold
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
 from aiohttp import web
 
+from relay.simulator.explanation import Decision
 from relay.simulator.faults import Fault, Faults
 from relay.simulator.ledger import Ledger
-from relay.simulator.words import Received, TurnedAway
+from relay.simulator.words import Called, Received, TurnedAway
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 _NUMBERS: dict[str, type | tuple[type, ...]] = {
     "count": int,
@@ -32,7 +38,25 @@ _FAULT_KEYS = frozenset(field.name for field in fields(Fault))
 
 def routes(ledger: Ledger, faults: Faults) -> list[web.RouteDef]:
     """The routes under /_sim."""
+    return [
+        *_message_routes(ledger),
+        web.get("/_sim/refusals", _listing("refusals", lambda: ledger.turned_away)),
+        web.get("/_sim/decisions", _listing("decisions", lambda: ledger.decisions)),
+        web.get("/_sim/calls", _listing("calls", lambda: ledger.called)),
+        *_fault_routes(faults),
+    ]
 
+
+def _listing(name: str, kept: Callable[[], Iterable[TurnedAway | Decision | Called]]) -> Handler:
+    """A handler that shows all that is kept of one kind."""
+
+    async def show(_: web.Request) -> web.Response:
+        return web.json_response({name: [{**asdict(one), "at": one.at.isoformat()} for one in kept()]})
+
+    return show
+
+
+def _message_routes(ledger: Ledger) -> list[web.RouteDef]:
     async def messages(request: web.Request) -> web.Response:
         for view in ("raw", "delivered"):
             if view in request.query:
@@ -44,9 +68,10 @@ def routes(ledger: Ledger, faults: Faults) -> list[web.RouteDef]:
         ledger.clear()
         return web.Response(status=204)
 
-    async def refusals(_: web.Request) -> web.Response:
-        return web.json_response({"refusals": [_refusal(refusal) for refusal in ledger.turned_away]})
+    return [web.get("/_sim/messages", messages), web.delete("/_sim/messages", forget)]
 
+
+def _fault_routes(faults: Faults) -> list[web.RouteDef]:
     async def order(request: web.Request) -> web.Response:
         try:
             fault = _fault(await request.json())
@@ -63,9 +88,6 @@ def routes(ledger: Ledger, faults: Faults) -> list[web.RouteDef]:
         return web.Response(status=204)
 
     return [
-        web.get("/_sim/messages", messages),
-        web.delete("/_sim/messages", forget),
-        web.get("/_sim/refusals", refusals),
         web.post("/_sim/faults", order),
         web.get("/_sim/faults", standing),
         web.delete("/_sim/faults", mend),
@@ -93,10 +115,6 @@ def _message(message: Received) -> dict[str, Any]:
         "size": len(message.raw),
         "headers": message.headers,
     }
-
-
-def _refusal(refusal: TurnedAway) -> dict[str, Any]:
-    return {**asdict(refusal), "at": refusal.at.isoformat()}
 
 
 def _fault(document: Any) -> Fault:

@@ -41,7 +41,14 @@ def parse(body: bytes, caller: Caller) -> Submission:
         arns=Arns(identity, identity, _string(document, "FeedbackForwardingEmailAddressIdentityArn")),
         visible_from=_string(document, "FromEmailAddress"),
         visible_reply_to=", ".join(reply_to) or None,
+        configuration_set=_string(document, "ConfigurationSetName"),
+        tenant=_string(document, "TenantName"),
     )
+
+
+def answered(answer: Mapping[str, Any]) -> bytes:
+    """The answer to a look at something."""
+    return json.dumps(answer).encode()
 
 
 def accepted(message_id: str, request_id: str) -> bytes:  # noqa: ARG001 (the id of the request travels in a header)

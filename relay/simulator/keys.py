@@ -10,11 +10,14 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from relay.simulator.words import AccessKey, Caller, SmtpLogin
 
 _SMTP_VERSION = b"\x04"
+_SESSIONS = 10_000
+_REMEMBERED = timedelta(hours=1)  # how long an expired session is answered as expired, not as unknown
 
 
 def _chain(secret: str, *steps: str) -> bytes:
@@ -42,6 +45,7 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[AccessKey], logins: Iterable[SmtpLogin], regions: Iterable[str]) -> None:
         self._keys = {key.access_key_id: key for key in keys}
+        self._sessions: dict[str, AccessKey] = {}
         self._logins: dict[tuple[str, str], Caller] = {}
         for key in self._keys.values():
             if key.session_token is None:
@@ -54,7 +58,17 @@ class KeyRing:
 
     def key(self, access_key_id: str) -> AccessKey | None:
         """The key with that id."""
-        return self._keys.get(access_key_id)
+        return self._keys.get(access_key_id) or self._sessions.get(access_key_id)
+
+    def add_session(self, key: AccessKey, now: datetime) -> None:
+        """Know a temporary key; long expired ones are forgotten, and the oldest beyond 10,000."""
+        self._sessions[key.access_key_id] = key
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            expired = oldest.expires is not None and oldest.expires + _REMEMBERED < now
+            if not expired and len(self._sessions) <= _SESSIONS:
+                break
+            del self._sessions[oldest.access_key_id]
 
     def login(self, username: str, password: str) -> Caller | None:
         """Whose login this is; the password also tells the region, since it is derived for one."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from relay.simulator.words import Received, TurnedAway
+from relay.simulator.explanation import Decision
+from relay.simulator.words import Called, Received, TurnedAway
 
 
 class Ledger:
@@ -20,6 +21,8 @@ class Ledger:
         self._bytes = 0
         self._received: deque[Received] = deque()
         self._turned_away: deque[TurnedAway] = deque(maxlen=keep)
+        self._called: deque[Called] = deque(maxlen=keep)
+        self._decisions: deque[Decision] = deque(maxlen=keep)
         self._grown = asyncio.Event()
         self.total = 0
 
@@ -32,6 +35,24 @@ class Ledger:
     def turned_away(self) -> tuple[TurnedAway, ...]:
         """The refusals still kept, oldest first."""
         return tuple(self._turned_away)
+
+    @property
+    def called(self) -> tuple[Called, ...]:
+        """The calls still kept that were not messages, oldest first."""
+        return tuple(self._called)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The decisions still kept, oldest first."""
+        return tuple(self._decisions)
+
+    def decide(self, decision: Decision) -> None:
+        """Keep a decision, at the cost of the oldest."""
+        self._decisions.append(decision)
+
+    def call(self, call: Called) -> None:
+        """Keep a call, at the cost of the oldest."""
+        self._called.append(call)
 
     def add(self, message: Received) -> None:
         """Keep a message, at the cost of the oldest."""
@@ -55,6 +76,8 @@ class Ledger:
         """Forget everything; counting starts again at 0."""
         self._received.clear()
         self._turned_away.clear()
+        self._called.clear()
+        self._decisions.clear()
         self._bytes = self.total = 0
 
     async def wait_for(self, count: int, timeout_s: float) -> tuple[Received, ...]:

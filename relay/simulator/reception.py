@@ -1,4 +1,4 @@
-"""The way of one message through this SES: faults, rules, verdict, ledger.
+"""The way of one message through this SES: faults, judgement, ledger.
 
 The three interfaces meet here, so that a message is judged alike however it came.
 """
@@ -6,15 +6,18 @@ The three interfaces meet here, so that a message is judged alike however it cam
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
-from relay.arn import IdentityArn
-from relay.simulator import headers, rules, verdict
+from relay.simulator import headers, rules
+from relay.simulator.authorization import judge
+from relay.simulator.explanation import decision
 from relay.simulator.faults import Faults, HungUp, Occasion
 from relay.simulator.ledger import Ledger
 from relay.simulator.refusals import Refused
+from relay.simulator.usage import Usage
 from relay.simulator.words import Arns, Received, Submission, TurnedAway
+from relay.simulator.world import World
 
 Clock = Callable[[], datetime]
 
@@ -22,22 +25,20 @@ Clock = Callable[[], datetime]
 class Reception:
     """Takes submissions, or refuses them in the words of SES."""
 
-    def __init__(
-        self, regions: Sequence[str], identities: Sequence[IdentityArn], faults: Faults, ledger: Ledger, clock: Clock
-    ) -> None:
-        self._regions = regions
-        self._identities = identities
+    def __init__(self, world: World, usage: Usage, faults: Faults, ledger: Ledger, clock: Clock) -> None:
+        self._world = world
+        self._usage = usage
         self._faults = faults
         self._ledger = ledger
         self._clock = clock
 
     async def accept(self, submission: Submission) -> str:
         """The message id of a message that is now kept; Refused, HungUp or ProxyPage otherwise."""
-        fields = headers.read(submission.raw)
-        recipients = rules.recipients_in_force(submission, fields)
+        section = headers.section(submission.raw)
+        recipients = rules.recipients_in_force(submission, section)
         try:
             lost = await self._faults.strike(_occasion(submission, recipients))
-            arns = self._check(submission, fields, recipients)
+            arns = self._judge(submission, section, recipients)
         except Refused as refused:
             self._ledger.refuse(self._turned_away(submission, recipients, refused))
             raise
@@ -46,15 +47,16 @@ class Reception:
             raise HungUp
         return message.message_id
 
-    def _check(self, submission: Submission, fields: headers.Fields, recipients: tuple[str, ...]) -> Arns:
-        """Everything that SES checks, in its order: form first, rights last. The ARNs in force come back."""
-        rules.check_size(submission.interface, len(submission.raw))
-        rules.check_recipients(recipients)
-        rules.check_headers(fields, submission)
-        arns = rules.arns_in_force(submission, fields)
-        verdict.check_arns(arns)
-        verdict.judge(verdict.claims(submission, fields, arns), submission.caller, self._identities)
-        return arns
+    def _judge(self, submission: Submission, section: headers.Section, recipients: tuple[str, ...]) -> Arns:
+        """Decide and count; the decision is kept. The ARNs in force come back. Raises Refused."""
+        now, caller = self._clock(), submission.caller
+        judgement = judge(self._world, self._usage, submission, section, recipients, now)
+        self._ledger.decide(decision(submission, recipients, judgement, now))
+        if judgement.refused:
+            raise judgement.refused
+        rate = self._world.accounts[caller.account].sending_in(caller.region).max_send_rate
+        self._usage.count(caller.account, caller.region, rate, recipients, now)
+        return judgement.arns
 
     def _keep(self, submission: Submission, recipients: tuple[str, ...], arns: Arns, *, answered: bool) -> Received:
         now = self._clock()
@@ -77,13 +79,10 @@ class Reception:
 
     def _message_id(self, region: str, now: datetime) -> str:
         """An id in SES's form: region and milliseconds in hexadecimal, a UUID, six digits."""
-        return f"01{self._regions.index(region):02x}{int(now.timestamp() * 1000):012x}-{uuid.uuid4()}-000000"
+        return f"01{self._world.regions.index(region):02x}{int(now.timestamp() * 1000):012x}-{uuid.uuid4()}-000000"
 
     def _turned_away(self, submission: Submission, recipients: tuple[str, ...], refused: Refused) -> TurnedAway:
-        answer = refused.reply
-        if submission.interface != "smtp":
-            v1 = submission.interface == "v1"
-            answer = f"{refused.spelling.code if v1 else refused.spelling.v2_code}: {refused.text}"
+        answer = refused.on(submission.interface)
         caller = submission.caller
         sender = submission.sender or ""
         at = self._clock()

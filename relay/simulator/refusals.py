@@ -33,6 +33,12 @@ class Refused(Exception):
         """The SMTP reply line."""
         return self.spelling.smtp.replace("{}", self.text)
 
+    def on(self, interface: str) -> str:
+        """The refusal in one line: by SMTP its reply, by an API its code and words."""
+        if interface == "smtp":
+            return self.reply
+        return f"{self.spelling.v2_code if interface == 'v2' else self.spelling.code}: {self.text}"
+
 
 # About the caller
 NO_SIGNATURE = Spelling(
@@ -57,11 +63,26 @@ BODY_TOO_LARGE = Spelling(
     413, "RequestEntityTooLarge", 413, "RequestEntityTooLargeException", "552 Message is too long."
 )
 
+STS_INVALID = Spelling(400, "ValidationError", 400, "ValidationError", "554 Transaction failed: {}")
+NOT_FOUND = Spelling(400, "NotFound", 404, "NotFoundException", "554 Transaction failed: {}")
+
 # About the message
 INVALID = Spelling(400, "InvalidParameterValue", 400, "BadRequestException", "554 Transaction failed: {}")
 TOO_LONG = Spelling(400, "InvalidParameterValue", 400, "BadRequestException", "552 Message is too long.")
 REJECTED = Spelling(400, "MessageRejected", 400, "MessageRejected", "554 Message rejected: {}")
 ACCESS_DENIED = Spelling(403, "AccessDenied", 403, "AccessDeniedException", "554 Access denied: {}")
+
+SET_MISSING = Spelling(
+    400, "ConfigurationSetDoesNotExist", 404, "NotFoundException", "554 Configuration Set does not exist: {}"
+)
+SET_PAUSED = Spelling(
+    400, "ConfigurationSetSendingPausedException", 400, "SendingPausedException", "554 Message rejected: {}"
+)
+ACCOUNT_PAUSED = Spelling(
+    400, "AccountSendingPausedException", 400, "SendingPausedException",
+    "554 Message rejected: Sending paused for this account. For more information, please check the inbox of the email "
+    "address associated with your AWS account.",
+)  # fmt: skip
 
 # About the service
 THROTTLED = Spelling(400, "Throttling", 429, "TooManyRequestsException", "454 Throttling failure: {}")

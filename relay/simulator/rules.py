@@ -8,9 +8,10 @@ the size of the header section, stray CR or LF, attachment types.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from relay.simulator import headers
-from relay.simulator.headers import Fields
+from relay.simulator.headers import Section
 from relay.simulator.refusals import INVALID, TOO_LONG, Refused
 from relay.simulator.words import Arns, Interface, Submission
 
@@ -55,6 +56,7 @@ def check_recipients(recipients: tuple[str, ...]) -> None:
         check_address(recipient)
 
 
+@lru_cache(maxsize=8192)
 def check_address(text: str) -> str:
     """The bare address in "local@domain" or "Name <local@domain>"; Refused when SES could not parse it."""
     if len(text) > MAX_ADDRESS:
@@ -75,30 +77,29 @@ def check_address(text: str) -> str:
     return address
 
 
-def check_headers(fields: Fields, submission: Submission) -> None:
+def check_headers(section: Section, submission: Submission) -> None:
     """A From field, and no field twice that may stand only once."""
-    if headers.first(fields, "From") is None and submission.visible_from is None:
+    if section.first("From") is None and submission.visible_from is None:
         raise Refused(INVALID, "Missing required header 'From'.")
-    seen: set[str] = set()
-    for name, _ in fields:
-        if name.lower() in seen & ONCE_ONLY:
-            raise Refused(INVALID, f"Duplicate header '{name}'.")
-        seen.add(name.lower())
+    for lower, found in section.named.items():
+        if len(found) > 1 and lower in ONCE_ONLY:
+            again = [name for name, _ in section.fields if name.lower() == lower][1]
+            raise Refused(INVALID, f"Duplicate header '{again}'.")
 
 
-def recipients_in_force(submission: Submission, fields: Fields) -> tuple[str, ...]:
+def recipients_in_force(submission: Submission, section: Section) -> tuple[str, ...]:
     """The call's own recipients, else those of To, Cc and Bcc."""
     if submission.recipients is not None:
         return submission.recipients
-    named = (value for name in ("To", "Cc", "Bcc") for value in headers.values(fields, name))
+    named = (value for name in ("To", "Cc", "Bcc") for value in section.values(name))
     return tuple(address for value in named for _, address in headers.mailboxes(value))
 
 
-def arns_in_force(submission: Submission, fields: Fields) -> Arns:
+def arns_in_force(submission: Submission, section: Section) -> Arns:
     """For each ARN the call's parameter, else the first header of that name (SES API reference, SendRawEmail)."""
 
     def one(parameter: str | None, name: str) -> str | None:
-        return parameter if parameter is not None else headers.first(fields, name)
+        return parameter if parameter is not None else section.first(name)
 
     given = submission.arns
     return Arns(

@@ -26,13 +26,19 @@ from aiohttp import web as http
 
 from relay.arn import parse_identity_arn
 from relay.simulator import certificates, configuration, web
+from relay.simulator.explanation import Decision
 from relay.simulator.faults import Faults
 from relay.simulator.keys import KeyRing, smtp_password
 from relay.simulator.ledger import Ledger
+from relay.simulator.reads import Reads
 from relay.simulator.reception import Clock, Reception
 from relay.simulator.smtp import Smtp
+from relay.simulator.sts import Sts
+from relay.simulator.usage import Usage
 from relay.simulator.wire import Connections, Wire
-from relay.simulator.words import AccessKey, Received, SmtpLogin, TurnedAway
+from relay.simulator.words import AccessKey, Called, Received, SmtpLogin, TurnedAway
+from relay.simulator.world import World
+from relay.simulator.worlds.delegation import delegate
 
 OWNER_ACCOUNT = "123456789012"
 DELEGATE = AccessKey(  # the key pair that the AWS documentation uses in its examples
@@ -53,11 +59,14 @@ class Simulator:
 
     `identities` are ARNs: those of a key's own account may be used without naming them, all others are delegated
     to every key; an ARN with region "*" exists in every region. By default example.com of another account.
+    `configuration_sets` are those of every key's account in every region.
+    With a `world` its regions, keys and logins count, and those given here do not.
     `ca_file`: where to write the certificate authority, a temporary directory by default.
     """
 
     regions: Sequence[str] = ("us-east-1", "eu-west-1")
     identities: Sequence[str] | None = None
+    configuration_sets: Sequence[str] = ()
     keys: Sequence[AccessKey] = (DELEGATE,)
     logins: Sequence[SmtpLogin] = ()
     host: str = "127.0.0.1"
@@ -71,14 +80,20 @@ class Simulator:
     keep_bytes: int = 256 * 1024 * 1024
     ca_file: Path | None = None
     clock: Clock = _utc_now
+    world: World | None = None
     faults: Faults = field(init=False, default_factory=Faults)
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host):
             raise ValueError(f"the simulator listens on loopback only, not on {self.host}")
-        if self.identities is None:
+        if self.world is not None:
+            self.regions, self.keys, self.logins = self.world.regions, self.world.keys, self.world.logins
+            self.identities = [identity.arn for identity in self.world.identities]
+        elif self.identities is None:
             self.identities = [f"arn:aws:ses:{region}:{OWNER_ACCOUNT}:identity/example.com" for region in self.regions]
         self._arns = tuple(map(parse_identity_arn, self.identities))
+        self._world = self.world or delegate(self.regions, self._arns, self.keys, self.logins, self.configuration_sets)
+        self._usage = Usage()
         self._ledger = Ledger(self.keep, self.keep_bytes)
         self._connections = Connections()
         self._stack = AsyncExitStack()
@@ -90,8 +105,9 @@ class Simulator:
             issued = await asyncio.to_thread(certificates.issue)
             issued.write_authority(self.ca_file)
             ring = KeyRing(self.keys, self.logins, self.regions)
-            reception = Reception(self.regions, self._arns, self.faults, self._ledger, self.clock)
-            api = web.Api(reception, ring, self.regions, self.faults, self._ledger, self.clock)
+            reception = Reception(self._world, self._usage, self.faults, self._ledger, self.clock)
+            reads, desk = Reads(self._world, self._usage), Sts(self._world, ring)
+            api = web.Api(reception, reads, desk, ring, self.regions, self.faults, self._ledger, self.clock)
             smtp = Smtp(reception, ring, self.faults, issued.context, self.tls_required)
             await self._listen_http(stack, api, issued.context)
             await self._listen_smtp(stack, smtp)
@@ -158,13 +174,24 @@ class Simulator:
         return self._ledger.turned_away
 
     @property
+    def called(self) -> tuple[Called, ...]:
+        """The calls to STS and the looks at accounts, oldest first."""
+        return self._ledger.called
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Why each message was taken or refused, oldest first."""
+        return self._ledger.decisions
+
+    @property
     def total(self) -> int:
         """Messages taken since the start or the last `clear`."""
         return self._ledger.total
 
     def clear(self) -> None:
-        """Forget what came, and end all faults."""
+        """Forget what came and how much it was, and end all faults."""
         self._ledger.clear()
+        self._usage.clear()
         self.faults.clear()
 
     async def wait_for(self, count: int, timeout_s: float = 10.0) -> tuple[Received, ...]:
@@ -176,8 +203,8 @@ class Simulator:
         return configuration.relay_config(self._arns, self.regions, self.api_url, self.smtp_address())
 
     def relay_environment(self) -> dict[str, str]:
-        """The environment that a relay needs besides: the first key, and the certificate authority."""
-        return configuration.relay_environment(self.keys[0], self.ca_file)
+        """The environment that a relay needs besides: the first key, STS, and the certificate authority."""
+        return configuration.relay_environment(self.keys[0], self.ca_file, self.api_url)
 
 
 def _is_loopback(host: str) -> bool:

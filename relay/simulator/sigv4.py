@@ -19,7 +19,6 @@ from relay.simulator.refusals import BAD_SIGNATURE, EXPIRED_TOKEN, INCOMPLETE, N
 from relay.simulator.words import AccessKey, Caller
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-SERVICE = "ses"
 SKEW = timedelta(minutes=5)
 
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -61,7 +60,7 @@ class Scope:
         return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
-def verify(request: Request, ring: KeyRing, regions: Collection[str], now: datetime) -> Caller:
+def verify(request: Request, ring: KeyRing, regions: Collection[str], now: datetime, service: str = "ses") -> Caller:
     """Who signed the request, and for which region; Refused with AWS's code and words otherwise."""
     scope = _scope(request.header("authorization"))
     key = ring.key(scope.access_key_id)
@@ -69,14 +68,14 @@ def verify(request: Request, ring: KeyRing, regions: Collection[str], now: datet
         raise Refused(UNKNOWN_KEY, _INVALID_TOKEN)
     _check_token(key, request.header("x-amz-security-token"), now)
     stamp = _check_stamp(request.header("x-amz-date"), scope, now)
-    _check_scope(scope, regions)
+    _check_scope(scope, regions, service)
     _check_signed_headers(request, scope)
     text = "\n".join((ALGORITHM, stamp, str(scope), _sha256(canonical(request, scope.signed).encode())))
     secret = signing_key(key.secret_access_key, scope.date, scope.region, scope.service)
     expected = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected.encode(), scope.signature.encode()):
         raise Refused(BAD_SIGNATURE, _MISMATCH)
-    return Caller(key.access_key_id, key.account, key.principal, scope.region)
+    return Caller(key.access_key_id, key.account, key.principal, scope.region, key.role)
 
 
 def canonical(request: Request, signed: Iterable[str]) -> str:
@@ -169,12 +168,12 @@ def _check_stamp(stamp: str | None, scope: Scope, now: datetime) -> str:
     return stamp
 
 
-def _check_scope(scope: Scope, regions: Collection[str]) -> None:
+def _check_scope(scope: Scope, regions: Collection[str], service: str) -> None:
     if scope.terminator != "aws4_request":
         words = f"Credential should be scoped with a valid terminator: 'aws4_request', not '{scope.terminator}'."
         raise Refused(BAD_SIGNATURE, words)
-    if scope.service != SERVICE:
-        raise Refused(BAD_SIGNATURE, f"Credential should be scoped to correct service: '{SERVICE}'.")
+    if scope.service != service:
+        raise Refused(BAD_SIGNATURE, f"Credential should be scoped to correct service: '{service}'.")
     if scope.region not in regions:
         raise Refused(BAD_SIGNATURE, f"Credential should be scoped to a valid region, not '{scope.region}'.")
 

@@ -12,7 +12,7 @@ import binascii
 import re
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.simulator import rules
 from relay.simulator.faults import Faults, HungUp, Occasion, Stage
@@ -140,7 +140,8 @@ class _Session:
         except ValueError:
             return ("501 Invalid base64 data",)
         await self._strike("auth")
-        self._caller = self._smtp.ring.login(username, password)
+        caller = self._smtp.ring.login(username, password)
+        self._caller = caller and replace(caller, source_ip=self._wire.peer)
         return ("235 Authentication successful." if self._caller else _WRONG_LOGIN,)
 
     async def _plain(self, initial: bytes) -> tuple[str, str]:

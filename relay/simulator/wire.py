@@ -146,6 +146,12 @@ class Wire(asyncio.Protocol):
             raise Gone
         self._transport = transport
 
+    @property
+    def peer(self) -> str:
+        """The address that the client comes from."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if name else ""
+
     def abort(self) -> None:
         """Drop the connection."""
         self._transport.abort()

@@ -12,12 +12,12 @@ from typing import Literal
 
 from relay.simulator import headers
 
-Interface = Literal["v1", "v2", "smtp"]
+Interface = Literal["v1", "v2", "smtp", "sts"]
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An IAM access key and whose it is.
+    """An IAM access key and whose it is: `principal` is the ARN of a user, or of a session of `role`.
 
     With a `session_token` it is a temporary key: good for the API until `expires`, never for SMTP (SES developer
     guide, "Obtaining Amazon SES SMTP credentials").
@@ -29,6 +29,7 @@ class AccessKey:
     principal: str
     session_token: str | None = field(default=None, repr=False)
     expires: datetime | None = None
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,15 @@ class SmtpLogin:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends, once the signature or the login has been checked, and in which region."""
+    """Who calls, once the signature or the login has been checked, in which region, from where and with what."""
 
     access_key_id: str
     account: str
     principal: str
     region: str
+    role: str = ""
+    source_ip: str = ""
+    user_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class Submission:
     arns: Arns = Arns()
     visible_from: str | None = None
     visible_reply_to: str | None = None
+    configuration_set: str | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,17 @@ class Received:
     def delivered(self) -> bytes:
         """What recipients would see: no X-SES- fields, and From and Reply-To as a v2 call replaced them."""
         return headers.delivered(self.raw, self.visible_from, self.visible_reply_to)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One call that was not a message: to STS, or for a look at an account; `answer` is "ok" or the refusal's code."""
+
+    at: datetime
+    name: str
+    region: str
+    access_key_id: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,6 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 async def ses() -> AsyncIterator[Simulator]:
-    """Two regions, example.com in both, delegated to the default key."""
-    async with Simulator() as simulator:
+    """Two regions, example.com in both, delegated to the default key; a configuration set."""
+    async with Simulator(configuration_sets=("events",)) as simulator:
         yield simulator

@@ -90,14 +90,16 @@ def tls(ses: Simulator) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(ses.ca_file))
 
 
-async def by_smtp(ses: Simulator, talk: Callable[[smtplib.SMTP], T], *, region: str | None = EAST) -> T:
-    """Connect, STARTTLS, log in for `region` (None: do not), then `talk`."""
+async def by_smtp(
+    ses: Simulator, talk: Callable[[smtplib.SMTP], T], *, region: str | None = EAST, key: AccessKey | None = None
+) -> T:
+    """Connect, STARTTLS, log in for `region` (None: do not) with `key` or the first one, then `talk`."""
 
     def run() -> T:
         with smtplib.SMTP(*ses.smtp_address(), timeout=20) as session:
             session.starttls(context=tls(ses))
             if region is not None:
-                session.login(*ses.smtp_login(region))
+                session.login(*ses.smtp_login(region, key))
             return talk(session)
 
     return await asyncio.to_thread(run)

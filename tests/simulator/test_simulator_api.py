@@ -327,8 +327,9 @@ async def test_to_and_received_may_repeat(ses: Simulator) -> None:
 async def test_other_calls_are_unknown(ses: Simulator) -> None:
     """Nothing that is not simulated pretends to work."""
     calls = (
-        ("ses", "get_send_quota", 400, "InvalidAction"),
-        ("sesv2", "get_account", 404, "UnknownOperationException"),
+        ("ses", "list_identities", 400, "InvalidAction"),
+        ("sesv2", "list_email_identities", 404, "UnknownOperationException"),
+        ("sts", "get_session_token", 400, "InvalidAction"),
     )
     for service, name, status, code in calls:
         api = client(ses, service)

@@ -16,6 +16,7 @@ import aiohttp
 import boto3
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 from click.testing import CliRunner
 from ses_clients import EAST, ONCE, arn, mail
 
@@ -105,6 +106,43 @@ async def test_it_knows_the_relay_it_is_for(tmp_path: Path, monkeypatch: pytest.
         assert await asyncio.to_thread(send, places, "AKIAPARTNER", "their-secret")
 
 
+SAMPLE = Path(__file__).resolve().parents[2] / "config" / "world.yaml"
+
+
+async def test_it_knows_the_world_of_a_file() -> None:
+    """The shipped sample: its delegate may send as shop@, not as a@, and is told so."""
+    async with command("--json", "--world", str(SAMPLE)) as process:
+        places = await told(process)
+        keys = places["environment"]
+        with pytest.raises(ClientError) as caught:
+            await asyncio.to_thread(send, places, keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+        async with aiohttp.ClientSession() as http, http.get(places["decisions_url"]) as response:
+            (decision,) = (await response.json())["decisions"]
+
+        assert places["regions"] == [EAST, "eu-west-1"]
+        assert caught.value.response["Error"]["Code"] == "AccessDenied"
+        assert decision["answer"].startswith("AccessDenied: ")
+        assert any("there is a@example.com" in check["why"] for check in decision["checks"])
+
+
+def test_a_world_is_checked(tmp_path: Path) -> None:
+    """Status 0 and "ok", or 2 and every problem; as JSON where asked."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("regions: [x]\nacounts: {}\n")
+    runs = [
+        CliRunner().invoke(simulator, ["--check-world", "--world", str(path), *options])
+        for path, options in ((SAMPLE, []), (bad, []), (bad, ["--json"]), (tmp_path / "none", []))
+    ]
+
+    assert [run.exit_code for run in runs] == [0, 2, 2, 2]
+    assert runs[0].output == f"{SAMPLE}: ok\n"
+    assert f"{bad}:1: error: regions[0]: found x" in runs[1].output
+    assert "did you mean accounts?" in runs[1].output
+    keys = [problem["key"] for problem in json.loads(runs[2].output)["problems"]]
+    assert keys == ["accounts", "regions[0]", "acounts"]
+    assert "no such file" in runs[3].output
+
+
 async def test_the_instructions_are_a_configuration() -> None:
     """What stands below the last heading is YAML for a relay."""
     async with command("--identity", arn(name="x.example"), "--region", EAST) as process:
@@ -127,6 +165,10 @@ async def test_the_instructions_are_a_configuration() -> None:
         (["--identity", "rubbish"], "not an SES identity ARN"),
         (["--config", "/does/not/exist"], "/does/not/exist"),
         (["--http-port", "65536"], "65536"),
+        (["--world", "/does/not/exist"], "/does/not/exist"),
+        (["--check-world"], "--check-world needs --world"),
+        (["--world", "x", "--config", "y"], "--world and --config cannot be combined"),
+        (["--world", "x", "--region", "us-east-1"], "--world and --identity or --region cannot be combined"),
     ],
 )
 def test_mistakes_are_said(arguments: list[str], words: str) -> None:

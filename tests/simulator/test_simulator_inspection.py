@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from ses_clients import EAST, arn, mail, send_smtp, send_v1, tls
+from ses_clients import EAST, arn, client, mail, send_smtp, send_v1, tls
 
 from relay.simulator import DELEGATE, Arns, Received, Simulator
 from relay.simulator.headers import delivered, read
@@ -47,6 +47,31 @@ async def test_messages_over_http(ses: Simulator) -> None:
     assert stored == raw
     assert seen == raw[raw.index(b"From:") :].replace(b"X-SES-CONFIGURATION-SET: events\r\n", b"")
     assert missing == 404
+
+
+async def test_decisions_and_calls_over_http(ses: Simulator) -> None:
+    """Every check with what was looked at, what came of it, why, and on whose word; and the calls beside messages."""
+    await send_v1(ses, mail())
+    with pytest.raises(ClientError):
+        await send_v1(ses, mail(identity=""))
+    api = client(ses, "sts")
+    await asyncio.to_thread(api.get_caller_identity)
+    api.close()
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"{ses.api_url}/_sim/decisions") as response:
+            taken, refused = (await response.json())["decisions"]
+        async with http.get(f"{ses.api_url}/_sim/calls") as response:
+            (call,) = (await response.json())["calls"]
+
+    assert (taken["answer"], taken["verified"], taken["principal"]) == ("accepted", True, DELEGATE.principal)
+    assert {check["verdict"] for check in taken["checks"]} == {"passed"}
+    assert refused["answer"].startswith("MessageRejected: Email address is not verified.")
+    failed = [check for check in refused["checks"] if check["verdict"] == "failed"]
+    assert [check["what"] for check in failed] == [
+        "envelope sender a@example.com", "bounce address a@example.com", "From a@example.com",
+    ]  # fmt: skip
+    assert all(check["source"].startswith("SES developer guide") and check["verified"] for check in failed)
+    assert (call["name"], call["answer"], call["access_key_id"]) == ("GetCallerIdentity", "ok", DELEGATE.access_key_id)
 
 
 async def test_messages_are_forgotten_on_request(ses: Simulator) -> None:
