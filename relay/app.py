@@ -83,6 +83,7 @@ class Relay:
         if self.settings.admin is not None:
             self._admin = Admin(
                 self.settings.admin.bind, self._metrics, ready=self._not_ready, status=self._status,
+                upstream=self._gates.upstream,
                 report=lambda error: self._journal.internal_error("admin", error),
             )  # fmt: skip
             for address in await self._admin.start():
@@ -161,7 +162,8 @@ def book_of(settings: Settings, name: str) -> RuleBook:
     )
     recipients = min(limits.recipients, SES_RECIPIENTS)
     router = Router(settings.identities)
-    return RuleBook(Admission(entries), router, rules, limits.message_bytes, recipients, dry_run=settings.ses.dry_run)
+    size = min(limits.message_bytes, limits_of(settings).in_flight_bytes)  # what is offered can be taken
+    return RuleBook(Admission(entries), router, rules, size, recipients, dry_run=settings.ses.dry_run)
 
 
 def courier_of(settings: Settings, book: CredentialBook, journal: Journal, name: str, gates: Gates) -> Courier:

@@ -58,7 +58,7 @@ class Intake:
         except Rejection as refused:
             reply = refused.reply
         except asyncio.CancelledError:
-            self._journal.answered(receipt, replies.SHUTTING_DOWN, gone=submission.gone())
+            self._journal.answered(receipt, replies.SHUTTING_DOWN, gone=False)
             raise
         except Exception as error:  # noqa: BLE001 - our own faults are temporary and never shown
             self._journal.internal_error(stamp.id, error)

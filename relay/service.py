@@ -95,12 +95,13 @@ class Service:
     def _on_signals(self, relay: Relay) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop, loop, number)
+            loop.add_signal_handler(number, self._asked_to_stop, loop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(relay))
 
-    def _asked_to_stop(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
+    def _asked_to_stop(self, loop: asyncio.AbstractEventLoop) -> None:
         self._stop.set()
-        loop.remove_signal_handler(number)  # the second one ends the process as it would any other
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)  # the second one ends the process as it would any other
 
     def _spawn(self, relay: Relay) -> None:
         task = asyncio.get_running_loop().create_task(self._reload(relay))

@@ -81,6 +81,7 @@ class Body(aiohttp.Payload):
         self._size = size  # aiohttp's name, for Content-Length
         self.patience_s: float | None = None
         self.sent = False
+        self.when_sent: Callable[[], None] = lambda: None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The body as text; aiohttp asks for it only in its own logs."""
@@ -101,6 +102,7 @@ class Body(aiohttp.Payload):
                     await writer.write(block)
             if count % BREATH == 0:
                 await asyncio.sleep(0)
+        self.when_sent()
 
 
 def _is_closed(writer: AbstractStreamWriter) -> bool:
@@ -146,10 +148,19 @@ class Exchange:
         session = self._session or await self._open()
         response = None
         try:
-            response = await session.request(
-                method, parsed(endpoint.url), data=body, headers=headers, proxy=endpoint.proxy, allow_redirects=False
-            )
-            return await self._read(response)
+            async with asyncio.timeout(None) as limit:  # for an answer that trickles in, line by line
+                if body is not None:
+                    now = asyncio.get_running_loop().time
+                    body.when_sent = lambda: limit.reschedule(now() + self._answer_s)
+                response = await session.request(
+                    method,
+                    parsed(endpoint.url),
+                    data=body,
+                    headers=headers,
+                    proxy=endpoint.proxy,
+                    allow_redirects=False,
+                )
+                return await self._read(response)
         except Exception as error:
             raise NoAnswer(_trouble(error, body), _describe(error)) from error
         finally:

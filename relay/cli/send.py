@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import smtplib
 import sys
 from email.message import EmailMessage
@@ -30,9 +31,11 @@ def send(
     config: Path, sender: str, recipients: tuple[str, ...], file: BinaryIO | None, subject: str, *, as_json: bool
 ) -> None:
     """Send one message through the relay that this configuration describes, and print its answer."""
-    content = file.read() if file else _made(sender, recipients, subject)
     try:
+        content = _with_crlf(file.read() if file else _made(sender, recipients, subject))
         code, text = _deliver(_listener(config), sender, recipients, content)
+    except ValueError as error:  # also of UnicodeError: an address or a subject that cannot stand in a message
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         click.echo(f"no relay answers: {error}", err=True)
         sys.exit(1)
@@ -60,6 +63,11 @@ def _made(sender: str, recipients: tuple[str, ...], subject: str) -> bytes:
     message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain=sender.rpartition("@")[2] or None)
     message.set_content("If you can read this, the relay, the identity and SES agree.\n")
     return message.as_bytes()
+
+
+def _with_crlf(content: bytes) -> bytes:
+    """What an editor made, as SMTP wants it: the relay may be told to refuse anything else."""
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", content)
 
 
 def _deliver(to: TcpAddress, sender: str, recipients: tuple[str, ...], content: bytes) -> tuple[int, str]:

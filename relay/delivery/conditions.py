@@ -75,6 +75,11 @@ class Conditions:
         """Recipients that wait and may go before whoever comes now."""
         return sum(way.queued for way in self._ways.values() if way.outage.reason is None)
 
+    @property
+    def gets_through(self) -> bool:
+        """Whether any pair of credentials and transport works, as far as is known."""
+        return not self._ways or any(way.outage.reason is None for way in self._ways.values())
+
     def is_suspended(self, parcel: Parcel) -> bool:
         """Whether the parcel's credentials and transport do not work at the moment."""
         return self._way(parcel).outage.reason is not None

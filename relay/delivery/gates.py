@@ -92,6 +92,13 @@ class Gates:
             gate.change(rules.concurrency)
             gate.permit(self._rate(quotas.get(gate)))
 
+    def upstream(self) -> dict[str, bool]:
+        """For each region in use, whether the way there works for anybody."""
+        regions: dict[str, bool] = {}
+        for (_, region), post in self._posts.items():
+            regions[region] = regions.get(region, False) or post.gate.conditions.gets_through
+        return regions
+
     async def close(self) -> None:
         """Stop asking; gates go on for whoever is still under way."""
         self._stop_asking()

@@ -7,6 +7,7 @@ Native structlog, not through the standard library's logging: it is on the path 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -25,7 +26,7 @@ from relay.policy.headers import Message
 Format = Literal["json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_LOCAL_PART = re.compile(r"[^\s<>@,\"']+@")
+_LOCAL_PART = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^\s<>@,\"]+)@")
 
 
 class Event(StrEnum):
@@ -299,7 +300,7 @@ def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
     if form == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=False)
     return structlog.wrap_logger(
-        structlog.WriteLogger(stream or sys.stdout),
+        structlog.WriteLogger(cast("TextIO", _Unbreakable(stream or sys.stdout))),
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _in_reading_order,
@@ -314,6 +315,22 @@ def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
 def _in_reading_order(_: Any, level: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Time, level and event first: lines are read by people too."""
     return {"timestamp": fields.pop("timestamp"), "level": level, "event": str(fields.pop("event")), **fields}
+
+
+class _Unbreakable:
+    """A stream that loses what it cannot write: a full disk or a closed pipe must not keep mail from its answer."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _Bridge(logging.Handler):

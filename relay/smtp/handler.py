@@ -27,12 +27,24 @@ HandOn = Callable[[Coroutine[None, None, Reply], Collector], asyncio.Task[Reply]
 class Dialogue:
     """One session: its client and the transaction under way."""
 
-    __slots__ = ("_book", "_hand_on", "_intake", "_recipients", "_rule", "_sender", "client", "gone", "peer")
+    __slots__ = (
+        "_begun_under",
+        "_book",
+        "_hand_on",
+        "_intake",
+        "_recipients",
+        "_rule",
+        "_sender",
+        "client",
+        "gone",
+        "peer",
+    )
 
     def __init__(self, intake: Intake, hand_on: HandOn, session: str, peer: str | None) -> None:
         self._intake = intake
         self._hand_on = hand_on
         self._book: RuleBook | None = None
+        self._begun_under: RuleBook | None = None  # the rules that MAIL was judged by
         self._rule: ClientRule | None = None
         self.peer = peer
         self.client = Client(session, peer or "unix", "")
@@ -84,6 +96,7 @@ class Dialogue:
         if not rule.may_send_as(sender):
             raise Rejection(replies.SENDER_NOT_ALLOWED)
         self._sender = sender
+        self._begun_under = book
         return replies.SENDER_OK
 
     def recipient(self, argument: bytes) -> Reply:
@@ -112,11 +125,21 @@ class Dialogue:
         if collector.oversize:
             raise Rejection(replies.TOO_BIG)
         book = self._intake.book
+        if book is not self._begun_under:
+            self._judge_again(book)
         silent = frozenset(address for address, asked in self._recipients.items() if asked)
         envelope = Envelope(self._sender or "", tuple(self._recipients), silent)
         submission = Submission(self.client, self._admitted(book), envelope, collector.content, self._has_gone)
         # Shielded: a client that goes away cancels the waiting, never the message.
         return await asyncio.shield(self._hand_on(self._intake.accept(submission), collector))
+
+    def _judge_again(self, book: RuleBook) -> None:
+        """A reload came between MAIL and the message: all of it is judged by the rules of now. Raises Rejection."""
+        rule = self._admitted(book)
+        if not rule.may_send_as(self._sender or ""):
+            raise Rejection(replies.SENDER_NOT_ALLOWED)
+        if not all(map(rule.may_send_to, self._recipients)):
+            raise Rejection(replies.RECIPIENT_NOT_ALLOWED)
 
     def _has_gone(self) -> bool:
         return self.gone

@@ -36,6 +36,7 @@ _COMMAND_BYTES = 2048  # RFC 5321 section 4.5.3.1.4 asks for 512, parameters of 
 _READER_BYTES = 16 * 1024  # commands that wait for their turn; reading stops at twice this
 _REPLY_BYTES = 64 * 1024  # replies that a client has not read yet, before we stop answering it
 _HANDSHAKE_S = 30
+_LINGER_S = 5.0  # for the last reply to be read
 _PROXY_S = 5.0
 
 
@@ -215,6 +216,8 @@ class SmtpProtocol(SMTP):
             self._out += _line(reply)
             self.flush()
             self.transport.close()
+            # Closing waits for the client to read what is buffered; not for ever
+            self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def drain(self) -> None:
         """Close now when nothing is under way, else after the message in hand (RFC 5321 section 3.8)."""

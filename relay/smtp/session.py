@@ -8,6 +8,7 @@ that nothing that might be a password is logged. What MAIL, RCPT and a message m
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 from relay import replies
@@ -22,7 +23,8 @@ from relay.smtp.protocol import SmtpProtocol
 _AUTH_LINE_BYTES = 12_288  # RFC 4954 section 4
 _PARTING_S = 1.0  # in a drain, time for the QUIT of a client whose message is done: some take 421 for a failure
 _GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
-_SHOWN_WHOLE = frozenset({b"EHLO", b"HELO", b"MAIL", b"RCPT"})
+# What is a command for certain, and no line of a message that came uninvited.
+_SHOWN_WHOLE = re.compile(rb"(?:EHLO|HELO) [^\s]*$|MAIL FROM:|RCPT TO:", re.IGNORECASE)
 _BEFORE_TLS = frozenset({b"EHLO", b"HELO", b"NOOP", b"QUIT", b"STARTTLS", b"RSET", b"HELP"})
 # Browsers and scanners: nobody is there who would understand an answer.
 _FOREIGN = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE"})
@@ -255,7 +257,7 @@ _COMMANDS: dict[bytes, _Method] = {
 def _loggable(line: bytes) -> str:
     """A refused command for the log: arguments only where they cannot be a password (RFC 4954 sends them in lines)."""
     verb = line.partition(b" ")[0].upper()
-    if verb in _SHOWN_WHOLE:
+    if _SHOWN_WHOLE.match(line):
         return line[:512].decode("ascii", "backslashreplace")
     return verb.decode("ascii") if verb in _COMMANDS or verb in replies.FIXED else f"unknown, {len(line)} bytes"
 

@@ -1,11 +1,16 @@
 """One line per message, and what is counted with it."""
 
 import asyncio
+import io
+import json
 
 import listener
 import pytest
 
-from relay.model import Outcome
+from relay.model import Client, Outcome
+from relay.observe.log import Journal, open_log
+from relay.observe.metrics import Metrics
+from relay.replies import NO_RULE
 
 MAIL = b"EHLO c\r\nMAIL FROM:<app@example.com>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n%sx: y\r\n.\r\nQUIT\r\n"
 
@@ -50,3 +55,42 @@ async def test_a_client_that_is_refused_at_mail_has_no_message() -> None:
         metrics, _ = relay.metrics.render()
     assert relay.events("message") == []
     assert 'ses_relay_rejections_total{reply="550 5.7.1"} 1.0' in metrics.decode()
+
+
+class Broken(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+async def test_a_log_that_cannot_be_written_keeps_no_mail_from_its_answer() -> None:
+    """The client of a message that SES has must hear so, or it sends it again."""
+    async with listener.running() as relay:
+        relay.intake._journal.change(open_log("json", "debug", Broken()), masked=False)
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(b"FOO\r\n" + MAIL % b"")
+        said = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert b"250 2.0.0 Ok 0100-ses-id" in said
+    assert said.splitlines()[-1].startswith(b"221")
+
+
+@pytest.mark.parametrize("local", ["o'brien", '"john smith"', '"a\\"b"', "plain+tag"])
+async def test_masked_means_every_kind_of_local_part(local: str) -> None:
+    output = io.StringIO()
+    journal = Journal(open_log("json", "debug", output), Metrics("test"), masked=True)
+    journal.refused(Client("s", "192.0.2.1", "x"), NO_RULE, f"MAIL FROM:<{local}@example.com>")
+    assert json.loads(output.getvalue())["command"] == "MAIL FROM:<***@example.com>"
+
+
+async def test_a_message_that_is_taken_for_commands_is_not_logged() -> None:
+    async with listener.running() as relay:
+        await say(
+            relay.port, b"EHLO c\r\nmail the PASSWORD hunter2 to bob\r\nrcpt hunter2\r\nehlo hunter2 again\r\nQUIT\r\n"
+        )
+        assert "hunter2" not in relay.output.getvalue()

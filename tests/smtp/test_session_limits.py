@@ -11,6 +11,7 @@ import listener
 from fake_time import run
 
 from relay import replies
+from relay.policy.admission import Admission
 from relay.smtp.server import ServerLimits
 
 BEGIN = b"EHLO c\r\nMAIL FROM:<app@example.com>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n"
@@ -29,7 +30,9 @@ class Wire:
             await self.writer.drain()
 
     async def line(self) -> str:
-        return (await self.reader.readline()).decode("ascii").rstrip("\r\n")
+        """The next line; a server that says nothing for a day, which takes no time here, never will."""
+        async with asyncio.timeout(86_400):
+            return (await self.reader.readline()).decode("ascii").rstrip("\r\n")
 
     async def last_line(self) -> str:
         """The last line before the server closes."""
@@ -277,3 +280,39 @@ def test_fake_time_is_fake() -> None:
         return asyncio.get_running_loop().time() - began
 
     assert 3600 <= fake_time.run(scene()) < 3601
+
+
+def test_a_client_that_never_reads_is_let_go_all_the_same() -> None:
+    """Closing waits for the client to read what is buffered, and gives that up."""
+
+    async def scene() -> None:
+        async with listener.running(limits=session(idle_s=60)) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            writer.transport.pause_reading()  # type: ignore[attr-defined] # of a ReadTransport
+            with contextlib.suppress(ConnectionError):
+                for _ in range(2000):
+                    writer.write(b"HELP\r\n" * 100)
+                    await asyncio.sleep(0)
+            await asyncio.sleep(200)
+            assert relay.server.connections == 0
+            writer.close()
+            assert reader is not None
+
+    run(scene())
+
+
+def test_a_reload_between_mail_and_data_holds_for_the_whole_message() -> None:
+    """What the new rules forbid is not sent, though the old ones had said yes to it."""
+
+    async def scene() -> None:
+        async with listener.running() as relay, wire(relay.port) as client:
+            await client.send(b"EHLO c\r\nMAIL FROM:<app@example.com>\r\nRCPT TO:<a@example.org>\r\n")
+            await client.until("250 2.1.5")
+            rule = listener.client_rule(deny=("@example.org",))
+            relay.intake.book = replace(relay.intake.book, admission=Admission([rule]))
+            await client.send(b"DATA\r\nx: y\r\n.\r\n")
+            await client.until("354")
+            assert await client.until("550") == str(replies.RECIPIENT_NOT_ALLOWED)
+            assert relay.ses.parcels == []
+
+    run(scene())
