@@ -143,7 +143,9 @@ class SmtpProtocol(SMTP):
             return False
         self._eof = True
         self._reader.feed_eof()
-        self._admitted.gone = True  # nearly always: who half-closes and reads on is served, and logged as gone
+        # Nearly always gone: who half-closes and reads on is served all the same. But who has said more (Exim: QUIT)
+        # behind the message in hand waits for the answers.
+        self._admitted.gone = not self._reader._buffer  # type: ignore[attr-defined]
         if self._collector is not None or self._in_preamble:  # the rest will never come
             self.transport.close()
         return not self.over_tls
@@ -270,17 +272,19 @@ class SmtpProtocol(SMTP):
             self._reader._buffer.clear()  # type: ignore[attr-defined]
             self._reader._maybe_resume_transport()  # type: ignore[attr-defined]
             self._take(collector, early)
-        if self._eof and self._collector is not None:
-            self._host.release(collector)
-            raise ConnectionAbortedError("the client has closed in the middle of a message")
         try:
-            await self._arrived
-        except asyncio.CancelledError:
+            await self._whole_message()
+        except BaseException:
             self._host.release(collector)
             raise
+        return collector
+
+    async def _whole_message(self) -> None:
+        if self._eof and self._collector is not None:
+            raise ConnectionAbortedError("the client has closed in the middle of a message")
+        await self._arrived
         if self._crowded:
             raise Rejection(replies.NO_ROOM)
-        return collector
 
     def _take(self, collector: Collector, data: bytes) -> None:
         left = collector.feed(data)
@@ -356,6 +360,7 @@ class SmtpProtocol(SMTP):
         self.flush()
         handshake = self.loop.create_future()
         self._reader._buffer.clear()  # type: ignore[attr-defined]
+        self._reader._maybe_resume_transport()  # type: ignore[attr-defined] # paused by too much of it
         self._tls_protocol = sslproto.SSLProtocol(
             self.loop, self, context, handshake, server_side=True, ssl_handshake_timeout=_HANDSHAKE_S
         )

@@ -83,6 +83,7 @@ class Server:
         self._connections: dict[Connection, str] = {}
         self._per_client: Counter[str] = Counter()
         self._messages: set[asyncio.Task[Reply]] = set()
+        self._handed_on: set[int] = set()  # collectors whose content a message under way still needs
         self._draining = False
         self._quiet = asyncio.Event()
         self._prefix = secrets.token_hex(3)
@@ -165,10 +166,12 @@ class Server:
         """Run a message to its end, whatever becomes of its connection."""
         task = self.loop.create_task(work)
         self._messages.add(task)
+        self._handed_on.add(id(collector))
 
         def done(finished: asyncio.Task[Reply]) -> None:
             self._messages.discard(finished)
-            self.release(collector)
+            self._handed_on.discard(id(collector))
+            self._room.release(collector)
             self._note_quiet()
 
         task.add_done_callback(done)
@@ -179,8 +182,9 @@ class Server:
         return self._room.hold(collector)
 
     def release(self, collector: Collector) -> None:
-        """The collector holds nothing any more."""
-        self._room.release(collector)
+        """The connection is done with the collector; what was handed on goes when the message is answered."""
+        if id(collector) not in self._handed_on:
+            self._room.release(collector)
 
     # The end
 

@@ -166,9 +166,8 @@ class Session(SmtpProtocol):
         collector = await self.collect()
         try:
             return await self.dialogue.message(collector)
-        except Rejection:
-            self._host.release(collector)
-            raise
+        finally:
+            self._host.release(collector)  # unless it has been handed on
 
     async def smtp_RSET(self, arg: str | None) -> None:
         """RFC 5321 section 4.1.1.5."""
