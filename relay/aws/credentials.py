@@ -102,9 +102,7 @@ class CredentialBook:
         """AWS has refused `keys`: look them up from the start next time, unless they have changed since."""
         holding = self._holdings.get(name)
         if holding and holding.keys == keys:
-            holding.keys = None
-            if holding.refresh is None:  # else its successors come already
-                holding.provider = None
+            holding.keys = holding.provider = None  # a refresh under way goes on: what it brings is newer
 
     def _source(self, name: str) -> CredentialSource:
         if name in self._sources:

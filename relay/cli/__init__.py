@@ -13,6 +13,8 @@ _COMMANDS = {
     "run": "run",
     "check": "check",
     "explain": "explain",
+    "doctor": "doctor",
+    "policy": "policy",
     "send": "send",
     "health": "health",
     "schema": "schema",

@@ -61,7 +61,7 @@ class _Message:
     @property
     def _sending(self) -> Sending:
         caller = self.submission.caller
-        return self.world.accounts[caller.account].sending_in(caller.region)
+        return self.world.account(caller.account).sending_in(caller.region)
 
     def check_form(self) -> None:
         """Size, recipients, header fields. Raises Refused."""
@@ -146,7 +146,7 @@ class _Message:
         """In the sandbox mail goes to verified addresses of the caller's account and the mailbox simulator only."""
         caller, chain = self.submission.caller, self.chain
         owners = {one.account for one in used} - {caller.account}
-        boxed = [one for one in sorted(owners) if not self.world.accounts[one].sending_in(caller.region).production]
+        boxed = [one for one in sorted(owners) if not self.world.account(one).sending_in(caller.region).production]
         counts = self.world.disputed.owner_in_sandbox == "counts"
         for owner in boxed if not counts else ():
             chain.skipped(f"sandbox of account {owner}", "it owns the identity; ignored here", facts.OWNER_SANDBOX)

@@ -46,10 +46,10 @@ class Section:
 def section(raw: bytes) -> Section:
     """The header section of a message."""
     fields = read(raw)
-    named: dict[str, tuple[str, ...]] = {}
+    named: dict[str, list[str]] = {}
     for name, value in fields:
-        named[name.lower()] = (*named.get(name.lower(), ()), value)
-    return Section(fields, named)
+        named.setdefault(name.lower(), []).append(value)
+    return Section(fields, {name: tuple(values) for name, values in named.items()})
 
 
 def read(raw: bytes) -> Fields:

@@ -47,7 +47,7 @@ class Reads:
 
     def _account(self, caller: Caller, now: datetime) -> Answer:
         self._check("ses:GetAccount", "*", caller, now)
-        sending = self._world.accounts[caller.account].sending_in(caller.region)
+        sending = self._world.account(caller.account).sending_in(caller.region)
         return {
             "DedicatedIpAutoWarmupEnabled": False,
             "EnforcementStatus": sending.enforcement,
@@ -58,7 +58,7 @@ class Reads:
         }
 
     def _quota(self, caller: Caller, now: datetime) -> Answer:
-        sending = self._world.accounts[caller.account].sending_in(caller.region)
+        sending = self._world.account(caller.account).sending_in(caller.region)
         return {
             "Max24HourSend": sending.max_24_hour_send,
             "MaxSendRate": sending.max_send_rate,

@@ -54,7 +54,7 @@ class Reception:
         self._ledger.decide(decision(submission, recipients, judgement, now))
         if judgement.refused:
             raise judgement.refused
-        rate = self._world.accounts[caller.account].sending_in(caller.region).max_send_rate
+        rate = self._world.account(caller.account).sending_in(caller.region).max_send_rate
         self._usage.count(caller.account, caller.region, rate, recipients, now)
         return judgement.arns
 

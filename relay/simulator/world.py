@@ -127,6 +127,10 @@ class World:
         object.__setattr__(self, "_identities", identities)
         object.__setattr__(self, "_sets", sets)
 
+    def account(self, account: str) -> Account:
+        """The account of that id; one that nothing is said of is like any other."""
+        return self.accounts.get(account) or Account(account)
+
     def identity(self, account: str, region: str, name: str) -> Identity | None:
         """The identity of that very name, verified or not."""
         return self._identities.get((account, region, canonical(name)))

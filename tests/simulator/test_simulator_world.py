@@ -162,3 +162,8 @@ def test_the_most_specific_verified_identity_counts() -> None:
 
     assert [one and one.name for one in found] == ["a@sub.example.com", "sub.example.com", "example.com", None]
     assert world.covering("123456789012", WEST, "a@example.com") is None
+
+
+def test_an_account_that_nothing_is_said_of_is_like_any_other() -> None:
+    """Worlds made by hand need not name everybody."""
+    assert World((EAST,), {}).account("123456789012").sending_in(EAST) == Sending()
