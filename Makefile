@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop lint format bench lock clean
+.PHONY: help demo test test-interop test-mutants lint format bench fuzz campaigns lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test-interop: $(VENV)/.dev $(WORK)/interop/.tools ## real clients and servers of
 	PATH="$(CURDIR)/$(WORK)/interop/bin:$$PATH:/usr/sbin:/sbin" NODE_PATH="$(CURDIR)/$(WORK)/interop/node_modules" \
 		$(BIN)/python -m pytest -m interop
 
+test-mutants: $(VENV)/.dev ## breaks the code on purpose in many ways, and sees that a named test notices each
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
+
 lint: $(VENV)/.dev ## style and types alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,6 +42,15 @@ lint: $(VENV)/.dev ## style and types alone
 format: $(VENV)/.dev ## rewrite the code in the one style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+N    ?= 20000
+SEED ?= 1
+
+fuzz: $(VENV)/.dev ## send N sessions (20000) of changed and made-up dialogues to a listener; ends with 1 at a finding
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_wire.py --executions $(N) --seed $(SEED)
+
+campaigns: $(VENV)/.dev ## memory and descriptors of a relay under abuse, in figures; ends with 1 when a bound is broken
+	PYTHONPATH=tests $(BIN)/python tests/campaigns/campaigns.py
 
 bench: $(VENV)/.dev ## measurements; they time things and assert nothing
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; PYTHONPATH=tests $(BIN)/python "$$file" || exit 1; done
