@@ -1,0 +1,216 @@
+"""The spool as the rest of the relay sees it: what is kept, and what an engine promises.
+
+A *mail* is a message as its client submitted it; *parcels* of it, at most 50 recipients each, wait for delivery one by
+one. Whoever works on a parcel holds a *lease* on it: a ticket, which is void once somebody else has claimed the parcel
+or an operator has dropped it. A *lane* is a word by which whoever delivers finds parcels that go the same way; the
+spool gives it no meaning, so that routing can be computed anew at each attempt.
+
+All times are seconds since 1970, by the clock of the caller: an engine reads no clock. Every method may raise
+`SpoolTrouble`; then nothing of what was asked for has happened, as far as anybody may rely on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from relay.model import Buffer, Cause, Client, Envelope, Reply
+
+
+class State(StrEnum):
+    """Where a parcel stands: to be delivered, kept back by an operator, or given up."""
+
+    QUEUED = "queued"
+    HELD = "held"
+    DEAD = "dead"
+
+
+class Action(StrEnum):
+    """What an operator may do to parcels.
+
+    `retry`: a queued one is due at once, a dead one begins anew. `hold`: a queued one waits for `release`.
+    `drop`: it is gone, whatever its state.
+    """
+
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One message as a client submitted it; `id` is unique and is what the client hears as "queued as"."""
+
+    id: str
+    arrived: float
+    client: Client
+    envelope: Envelope
+    content: Buffer = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its content."""
+        return len(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the last attempt, and when."""
+
+    at: float
+    reply: Reply
+    cause: Cause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some recipients of a mail that wait together: when they are next due, and what has been tried.
+
+    `attempts` were begun, and of `lost` ones the answer never came. `warned`: the sender has been told of the delay.
+    """
+
+    recipients: tuple[str, ...]
+    due: float
+    lane: str = ""
+    attempts: int = 0
+    lost: int = 0
+    warned: bool = False
+    last: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A mail and the parts of it that are to be delivered; `leased` gives each part to whoever posts it, until then."""
+
+    mail: Mail
+    parts: tuple[Part, ...]
+    leased: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """One parcel in the spool, without its content. `id` is unique and begins with the id of its mail.
+
+    `number` orders parcels by when they were made. `since` is when its lifetime began: when the mail arrived, or when
+    an operator revived it. `ticket` is 0 but for whoever holds the lease; `part.due` is the lease's end then.
+    """
+
+    number: int
+    id: str
+    mail: str
+    arrived: float
+    since: float
+    client: Client
+    envelope: Envelope
+    size: int
+    state: State
+    part: Part
+    ticket: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane that has queued parcels, and when the first of them is due."""
+
+    name: str
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All parcels of one state; `oldest` is when the oldest of their mails arrived."""
+
+    state: State
+    parcels: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which parcels; each criterion that is given must be met. `ids` are of parcels or mails.
+
+    At most `limit` of them, by their numbers, from the one after `after`.
+    """
+
+    ids: tuple[str, ...] = ()
+    state: State | None = None
+    lane: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    arrived_before: float | None = None
+    after: int = 0
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the spool is. Mail should not be accepted while `trouble` says why not; the next write that works ends it.
+
+    `trusted` is False once a sync has failed or the file is damaged: what it says of later writes counts for nothing
+    (`mend` makes a new file). `waiting_s` is how long the oldest write has been waiting for the disk.
+    """
+
+    trusted: bool
+    trouble: str | None
+    waiting_s: float
+
+
+class Spool(Protocol):
+    """An engine. What a method has changed is on disk, synced, when it returns; cancelling it undoes nothing."""
+
+    async def put(self, posting: Posting) -> tuple[Spooled, ...]:
+        """Take a mail in. When this returns, its client may hear 250."""
+
+    async def claim(self, lane: str, now: float, until: float, limit: int) -> tuple[Spooled, ...]:
+        """Lease the parcels of a lane that are due, the longest due first; an expired lease counts as none.
+
+        Each counts as attempted from now on. At a cost that does not depend on how many others wait.
+        """
+
+    async def renew(self, parcel: Spooled, until: float) -> bool:
+        """Keep a lease for longer; False when it is void."""
+
+    async def settle(self, parcel: Spooled, *, dead: Verdict | None = None, notices: Sequence[Posting] = ()) -> bool:
+        """End a leased parcel: delivered, so that it is gone, or `dead` and kept.
+
+        `notices`, such as a bounce, are put in the same step: neither without the other. False when the lease is void;
+        then nothing happens.
+        """
+
+    async def reschedule(self, parcel: Spooled, parts: Sequence[Part], *, notices: Sequence[Posting] = ()) -> bool:
+        """Give a leased parcel back, to be tried again: as one part, or split into several of the same recipients.
+
+        Of several parts the first keeps the parcel's id. False when the lease is void; then nothing happens.
+        """
+
+    async def agenda(self) -> tuple[Lane, ...]:
+        """Every lane that has queued parcels, whether they are due or not."""
+
+    async def inspect(self, query: Query) -> tuple[Spooled, ...]:
+        """Look at parcels, without leasing them."""
+
+    async def totals(self) -> tuple[Total, ...]:
+        """How many parcels there are of each state that has any."""
+
+    async def content(self, mail: str) -> Buffer | None:
+        """The content of a mail, None when it is gone."""
+
+    async def alter(self, query: Query, action: Action, now: float) -> int:
+        """Do what an operator asks for to all parcels of a query; how many it was done to."""
+
+    async def forget(self, died_before: float) -> int:
+        """Remove dead parcels that have been kept for long enough; how many."""
+
+    async def probe(self, now: float) -> None:
+        """Write and sync something small, so that `standing` tells how it is now; for whoever waits for it to mend."""
+
+    @property
+    def standing(self) -> Standing:
+        """How it is, at this moment; never waits."""
+
+    async def close(self) -> None:
+        """End, when everything that was asked for has been done."""

@@ -1,0 +1,83 @@
+"""Looking into the spool's file: questions that change nothing, on whatever connection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import apsw
+
+from relay.spool.interface import Lane, Query, Spooled, State, Total
+from relay.spool.rows import COLUMNS, spooled
+
+JOINED: Final = "parcels p JOIN mails m ON m.number = p.mail"
+
+# Steps from each lane to the next through the index, however many parcels there are in them
+_AGENDA: Final = """
+    WITH RECURSIVE lanes (lane) AS (
+        SELECT min(lane) FROM parcels WHERE state = 'queued'
+        UNION ALL
+        SELECT (SELECT min(lane) FROM parcels WHERE state = 'queued' AND lane > lanes.lane)
+        FROM lanes WHERE lanes.lane IS NOT NULL
+    )
+    SELECT lane, (SELECT min(due) FROM parcels WHERE state = 'queued' AND lane = lanes.lane)
+    FROM lanes WHERE lane IS NOT NULL
+"""
+
+_CRITERIA: Final = {
+    "ids": """p.number IN (
+        SELECT parcels.number FROM json_each(:ids) AS wanted
+        JOIN mails ON mails.id = wanted.value ->> 0
+        JOIN parcels ON parcels.mail = mails.number AND parcels.position = ifnull(wanted.value ->> 1, position))""",
+    "state": "p.state = :state",
+    "lane": "p.lane = :lane",
+    "sender": "m.sender = :sender",
+    "recipient": "EXISTS (SELECT 1 FROM json_each(p.recipients) WHERE value = :recipient)",
+    "arrived_before": "m.arrived < :arrived_before",
+}
+
+
+def agenda(connection: apsw.Connection) -> tuple[Lane, ...]:
+    """Every lane with queued parcels, and when the first of each is due."""
+    return tuple(Lane(name, due) for name, due in connection.execute(_AGENDA))
+
+
+def inspect(connection: apsw.Connection, query: Query) -> tuple[Spooled, ...]:
+    """The parcels of a query."""
+    where, values = criteria(query)
+    sql = f"SELECT {COLUMNS} FROM {JOINED} WHERE {where} ORDER BY p.number LIMIT :limit"  # noqa: S608 - our own words
+    return tuple(map(spooled, connection.execute(sql, values)))
+
+
+def totals(connection: apsw.Connection) -> tuple[Total, ...]:
+    """Parcels by state."""
+    sql = f"SELECT p.state, count(*), min(m.arrived) FROM {JOINED} GROUP BY p.state ORDER BY p.state"  # noqa: S608 - ours
+    return tuple(Total(State(state), count, oldest) for state, count, oldest in connection.execute(sql))
+
+
+def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes | None] | None:
+    """Where the content of a mail is: the name of its file, or else the content itself. None: there is no such mail."""
+    sql = "SELECT m.file, c.content FROM mails m LEFT JOIN contents c ON c.mail = m.number WHERE m.id = ?"
+    row: tuple[str | None, bytes | None] | None = connection.execute(sql, (mail,)).get
+    return row
+
+
+def files(connection: apsw.Connection) -> set[str]:
+    """The names of all files that hold contents."""
+    return {name for (name,) in connection.execute("SELECT file FROM mails WHERE file IS NOT NULL")}
+
+
+def criteria(query: Query) -> tuple[str, dict[str, Any]]:
+    """The condition of a query, and its values."""
+    values = {name: getattr(query, name) for name in _CRITERIA if getattr(query, name) not in (None, ())}
+    where = [_CRITERIA[name] for name in values]
+    if query.ids:
+        values["ids"] = json.dumps([pair for one in query.ids for pair in _meanings(one)])
+    return " AND ".join(["p.number > :after", *where]), values | {"after": query.after, "limit": query.limit}
+
+
+def _meanings(identifier: str) -> list[tuple[str, int | None]]:
+    """Mail and position: an id is that of a mail, or that of one parcel of it."""
+    mail, _, position = identifier.rpartition(".")
+    whole: tuple[str, int | None] = (identifier, None)
+    return [whole, (mail, int(position))] if position.isdecimal() and len(position) < 10 else [whole]

@@ -1,0 +1,146 @@
+"""The spool's SQLite file: how it is opened, what is in it, and how older ones become this version's.
+
+Guarantees, on every connection that writes: a commit returns after its sync (WAL, `synchronous=FULL`), and nothing of
+the file is ever mapped into memory, where a bad disk would kill the process. Refuses files of newer versions
+and of other programs. Times are seconds since 1970, lists and the client are JSON.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from relay.spool.trouble import SpoolRefused
+
+APPLICATION: Final = 0x5345_5352  # "SESR": what file(1) and we tell it by
+LOG_BYTES: Final = 16 * 1024 * 1024  # what is left of a log that had to grow further
+BUSY_MS: Final = 10_000  # for the moment that a queue command of another process writes
+
+# Each entry makes the version of its position out of the one before; never change one that was released.
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE mails (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        arrived REAL NOT NULL,
+        client TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        silent TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        parcels_made INTEGER NOT NULL,
+        file TEXT
+    ) STRICT;
+
+    CREATE TABLE contents (
+        mail INTEGER PRIMARY KEY REFERENCES mails ON DELETE CASCADE,
+        content BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE parcels (
+        number INTEGER PRIMARY KEY,
+        mail INTEGER NOT NULL REFERENCES mails,
+        position INTEGER NOT NULL,
+        since REAL NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'held', 'dead')),
+        lane TEXT NOT NULL,
+        due REAL NOT NULL,
+        ticket INTEGER NOT NULL,
+        recipients TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        lost INTEGER NOT NULL,
+        warned INTEGER NOT NULL,
+        last TEXT,
+        UNIQUE (mail, position)
+    ) STRICT;
+
+    CREATE TABLE marks (name TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
+
+    CREATE INDEX parcels_by_due ON parcels (state, lane, due, number);
+    CREATE INDEX parcels_leased ON parcels (ticket) WHERE ticket != 0;
+    """,
+)
+
+
+def open_file(path: Path, *, mine: bool = True, vfs: str | None = None) -> apsw.Connection:
+    """Open the file for reading and writing; one that is mine is made where there is none, and brought to this version.
+
+    Nobody but its owner may read it: mail is private. Raises SpoolRefused, OSError or apsw.Error.
+    """
+    if mine and not path.exists():
+        _make(path)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    try:
+        _prepare(connection, path, mine=mine)
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def open_for_reading(path: Path, *, vfs: str | None = None) -> apsw.Connection:
+    """Open a file that exists and is of this version; nothing can be changed through it."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+    connection.set_busy_timeout(BUSY_MS)
+    return connection
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a file that is synced may yet have no name after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+    sync_folder(path.parent)
+
+
+def _prepare(connection: apsw.Connection, path: Path, *, mine: bool) -> None:
+    connection.set_busy_timeout(BUSY_MS)
+    version = _check(connection, path)
+    if version < len(MIGRATIONS) and not mine:
+        raise SpoolRefused(f"{path} is of an older version (spool version {version}): start the relay once")
+    if version == 0:
+        connection.pragma("auto_vacuum", "incremental")  # room goes back to the disk after an outage
+    if connection.pragma("journal_mode", "wal") != "wal":
+        raise SpoolRefused(f"{path} is on a file system that SQLite's write-ahead log does not work on")
+    connection.pragma("synchronous", "full")
+    connection.pragma("foreign_keys", True)
+    connection.pragma("temp_store", "memory")
+    connection.pragma("mmap_size", 0)
+    connection.pragma("journal_size_limit", LOG_BYTES)
+    connection.wal_autocheckpoint(0)  # the writer's business
+    if version < len(MIGRATIONS):
+        _migrate(connection)
+
+
+def _check(connection: apsw.Connection, path: Path) -> int:
+    """The version of the file, 0 for a new one. Raises SpoolRefused."""
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    new = connection.execute("SELECT count(*) = 0 FROM sqlite_schema").get and version == 0
+    if not new and application != APPLICATION:
+        raise SpoolRefused(f"{path} is a database of another program")
+    if version > len(MIGRATIONS):
+        raise SpoolRefused(f"{path} was written by a newer version of ses-relay (spool version {version})")
+    return int(version)
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    """All steps that are missing, in one transaction; another process may have taken them meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for script in MIGRATIONS[connection.pragma("user_version") :]:
+            connection.execute(script)
+        connection.pragma("application_id", APPLICATION)
+        connection.pragma("user_version", len(MIGRATIONS))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

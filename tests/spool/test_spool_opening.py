@@ -1,0 +1,235 @@
+"""Opening a spool: whose it is, which version it has, and what an earlier relay left behind."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+from spool_parts import contents, contents_now, everything, mail, opened, posting
+
+from relay.spool.interface import Action, Query
+from relay.spool.opening import Opening
+from relay.spool.schema import MIGRATIONS
+from relay.spool.sqlite import open_spool, share_spool
+from relay.spool.trouble import Kind, SpoolRefused, SpoolTrouble
+
+
+def version(path: Path, number: int, application: int | None = None) -> None:
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", number)
+    if application is not None:
+        connection.pragma("application_id", application)
+    connection.close()
+
+
+async def test_a_second_relay_is_told_who_has_it(tmp_path: Path) -> None:
+    """In words, and before it touches anything."""
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+        (mine,) = await spool.claim("", 1e9, 2e9, 1)
+
+        with pytest.raises(SpoolRefused, match=rf"another relay \(process {os.getpid()}\) uses the spool .*spool\.db"):
+            open_spool(Opening(tmp_path / "spool.db"), 0.0)
+
+        assert await spool.settle(mine), "its leases are untouched"
+
+    async with opened(tmp_path):
+        pass
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    """However it ends: the next relay needs no repair."""
+    code = f"""if True:
+        import os, signal
+        from pathlib import Path
+        from relay.spool.opening import Opening
+        from relay.spool.sqlite import open_spool
+        open_spool(Opening(Path({str(tmp_path)!r}) / "spool.db"), 0.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+
+    assert ended.returncode == -9
+    lock, spool = tmp_path / "spool.db.lock", open_spool(Opening(tmp_path / "spool.db"), 0.0)
+    assert lock.read_text("ascii") == f"{os.getpid()}\n"
+    spool._close()
+
+
+async def test_leases_of_a_relay_that_is_no_more_end_at_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+        (mine,) = await spool.claim("", 100.0, 100_000.0, 1)
+
+    async with opened(tmp_path, now=200.0) as spool:
+        assert spool.found.leases == 1
+        assert not await spool.settle(mine)
+        (again,) = await spool.claim("", 200.0, 300.0, 1)
+        assert again.part.attempts == 2
+
+
+async def test_a_clock_that_was_set_back_makes_nothing_wait_longer(tmp_path: Path) -> None:
+    """Due times are of the old clock: a day ahead, say."""
+    async with opened(tmp_path) as spool:
+        one, dead = mail(arrived=100_000.0), mail(arrived=100_000.0)
+        await spool.put(posting(one))
+        await spool.put(posting(dead))
+        await spool.alter(Query(ids=(dead.id,)), Action.HOLD, 0.0)
+
+    async with opened(tmp_path, now=1000.0, longest_wait_s=3600.0) as spool:
+        found = await everything(spool)
+        assert found[f"{one.id}.1"].part.due == 4600.0
+        assert found[f"{dead.id}.1"].part.due == 100_000.0
+
+
+async def test_files_that_no_mail_needs_are_removed_and_missing_ones_named(tmp_path: Path) -> None:
+    """A crash leaves at most unfinished files; a file that is gone is somebody else's doing."""
+    async with opened(tmp_path) as spool:
+        for _ in range(2):
+            await spool.put(posting(mail(b"x" * 5000)))
+    folder, (kept, lost) = tmp_path / "spool.db.contents", contents(tmp_path)
+    (folder / "0123.part").write_bytes(b"half")
+    (folder / "4567").write_bytes(b"whole, but its row was not committed")
+    (folder / lost).unlink()
+
+    async with opened(tmp_path) as spool:
+        assert (spool.found.rubbish, spool.found.missing) == (2, frozenset({lost}))
+        assert contents(tmp_path) == [kept]
+
+
+async def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+        await spool.put(posting(mail(b"x" * 5000)))
+        modes = modes_in(tmp_path)
+
+        assert modes == {
+            "spool.db": 0o600, "spool.db-wal": 0o600, "spool.db-shm": 0o600, "spool.db.lock": 0o600,
+            "spool.db.contents": 0o700, contents(tmp_path)[0]: 0o600,
+        }  # fmt: skip
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+async def test_a_commit_is_a_sync(tmp_path: Path) -> None:
+    """The settings that the promise rests on, as SQLite itself reports them."""
+    async with opened(tmp_path) as spool:
+        connection = spool._writer._ledger.connection
+        settings = {name: connection.pragma(name) for name in ("journal_mode", "synchronous", "mmap_size")}
+
+        assert settings == {"journal_mode": "wal", "synchronous": 2, "mmap_size": 0}
+        assert connection.pragma("foreign_keys") == 1
+        assert connection.pragma("auto_vacuum") == 2
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SpoolRefused) as caught:
+        open_spool(Opening(path), 0.0)
+    return str(caught.value)
+
+
+async def test_a_file_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        pass
+    version(tmp_path / "spool.db", len(MIGRATIONS) + 1)
+
+    assert "was written by a newer version of ses-relay" in refusal(tmp_path / "spool.db")
+
+
+def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+
+    assert "is a database of another program" in refusal(path)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_database_is_trouble(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    path.write_bytes(b"something else entirely, and long enough to be looked at" * 100)
+
+    with pytest.raises(SpoolTrouble) as caught:
+        open_spool(Opening(path), 0.0)
+
+    assert caught.value.kind is Kind.UNTRUSTED
+
+
+def test_a_folder_that_is_not_there_is_trouble(tmp_path: Path) -> None:
+    with pytest.raises(SpoolTrouble, match="nowhere"):
+        open_spool(Opening(tmp_path / "nowhere" / "spool.db"), 0.0)
+
+
+async def test_a_file_that_was_made_and_not_finished_is_a_new_one(tmp_path: Path) -> None:
+    """A crash between the making of the file and its tables."""
+    (tmp_path / "spool.db").touch(0o600)
+
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+
+
+async def test_an_older_file_is_brought_to_this_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one step, with what is in it; a queue command does not do it behind a relay's back."""
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+    newer = (*MIGRATIONS, "ALTER TABLE mails ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
+    monkeypatch.setattr("relay.spool.schema.MIGRATIONS", newer)
+
+    with pytest.raises(SpoolRefused, match=r"older version .* start the relay once"):
+        share_spool(Opening(tmp_path / "spool.db"))
+    async with opened(tmp_path) as spool:
+        assert len(await everything(spool)) == 1
+        assert spool._writer._ledger.connection.pragma("user_version") == len(newer)
+
+
+async def test_a_step_to_a_new_version_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+    with monkeypatch.context() as patch:
+        patch.setattr("relay.spool.schema.MIGRATIONS", (*MIGRATIONS, "DROP TABLE parcels; SELECT nonsense"))
+        with pytest.raises(SpoolTrouble):
+            open_spool(Opening(tmp_path / "spool.db"), 0.0)
+
+    async with opened(tmp_path) as spool:
+        assert len(await everything(spool)) == 1
+
+
+async def test_a_queue_command_works_beside_the_relay(tmp_path: Path) -> None:
+    """It sees what is there, and what it does the relay sees at once; leases stay."""
+    one, other = mail(), mail(b"x" * 5000)
+    async with opened(tmp_path) as relay:
+        await relay.put(posting(one))
+        await relay.put(posting(other))
+        (mine,) = await relay.claim("", one.arrived, 2e9, 1)
+        command = share_spool(Opening(tmp_path / "spool.db"))
+        try:
+            assert set(await everything(command)) == {f"{one.id}.1", f"{other.id}.1"}
+            assert await command.content(other.id) == other.content
+            assert await command.alter(Query(ids=(other.id,)), Action.DROP, 0.0) == 1
+        finally:
+            await command.close()
+
+        assert set(await everything(relay)) == {f"{one.id}.1"}
+        assert await contents_now(relay, tmp_path) == []
+        assert await relay.settle(mine)
+
+
+async def test_a_queue_command_works_without_the_relay(tmp_path: Path) -> None:
+    with pytest.raises(SpoolRefused, match="there is no spool"):
+        share_spool(Opening(tmp_path / "spool.db"))
+    async with opened(tmp_path) as relay:
+        await relay.put(posting(mail()))
+
+    command = share_spool(Opening(tmp_path / "spool.db"))
+    assert await command.alter(Query(), Action.HOLD, 0.0) == 1
+    await command.close()
