@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -309,7 +310,13 @@ class TestSmtp:
 
     async def test_a_server_that_nobody_vouches_for(self, ses: Simulator) -> None:
         """The password does not leave for it."""
-        findings = await look(settings_for(ses, [rule(transport="smtp")]), trust=ssl.create_default_context)
+
+        def trust() -> ssl.SSLContext:
+            context = ssl.create_default_context()
+            context.minimum_version = ssl.TLSVersion.TLSv1_2  # some systems' default is less, which is never used
+            return context
+
+        findings = await look(settings_for(ses, [rule(transport="smtp")]), trust=trust)
 
         assert the(findings, "tls").verdict is Verdict.BAD
         assert verdicts(findings)["connection"] == "ok"
@@ -332,6 +339,31 @@ class TestSmtp:
         findings = await look(settings_for(ses, [rule(transport="smtp")]))
 
         assert the(findings, "login").verdict is Verdict.UNKNOWN
+
+    async def test_it_logs_in_and_takes_its_leave(self, ses: Simulator) -> None:
+        """AUTH, then QUIT: no mail transaction, and no session that SES must close."""
+        heard: list[str] = []
+
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            answers = {"EHLO": "250-here\r\n250 AUTH PLAIN", "AUTH": "235 ok", "QUIT": "221 bye"}
+            writer.write(b"220 here\r\n")
+            while line := await reader.readline():
+                heard.append(line.decode().split()[0])
+                writer.write(f"{answers[heard[-1]]}\r\n".encode())
+            writer.close()
+
+        server = await asyncio.start_server(converse, "127.0.0.1", 0)
+        endpoint = TcpAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        settings = settings_for(ses, [rule(transport="smtp")])
+        plain = Ses(api_endpoint=ses.api_url, smtp_endpoint=endpoint, smtp_tls="none")
+        try:
+            findings = await look(Settings(settings.identities, credentials=settings.credentials, ses=plain))
+        finally:
+            server.close()
+            await server.wait_closed()
+
+        assert heard == ["EHLO", "AUTH", "QUIT"]
+        assert the(findings, "tls").what == "none, on this machine"
 
     async def test_a_port_that_is_closed(self, ses: Simulator, unused_tcp_port: int) -> None:
         settings = settings_for(ses, [rule(transport="smtp")])
