@@ -6,6 +6,7 @@ import asyncio
 import json
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +17,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from role_world import BASE, EXTERNAL_ID, SECOND, SEND, SPARE, a_world, role
 
 from relay.aws.asking import Asker, Means
-from relay.aws.credentials import LAST_CALL_S, RECHECK_S, RENEW_S, CredentialBook, CredentialTrouble, Keys
+from relay.aws.credentials import LAST_CALL_S, RECHECK_S, RENEW_S, THREADS, CredentialBook, CredentialTrouble, Keys
 from relay.aws.endpoints import ApiEndpoints
 from relay.aws.exchange import Exchange
 from relay.aws.identity_of import Caller, identity_of
@@ -116,6 +117,20 @@ class TestSessions:
             await book(role()).keys("owner", region)
 
         assert [call.region for call in ses.called] == ["eu-west-1", "us-east-1", "us-east-1", "us-east-1"]
+
+    async def test_calls_that_hang_leave_threads_for_others(self, ses: Simulator) -> None:
+        """Names are resolved in the same threads: ten roles at an STS that hangs must not keep mail from going."""
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(max_workers=THREADS + 1))
+        ses.faults.add(Fault(action="delay", stage="call", call="AssumeRole"))
+        known = book(*(role(f"owner{number}") for number in range(10)))
+        waiting = [asyncio.create_task(known.keys(f"owner{number}")) for number in range(10)]
+        await ses.faults.wait_held(THREADS)
+
+        async with asyncio.timeout(5):
+            await loop.getaddrinfo("localhost", 25)
+        ses.faults.clear()
+        assert len(set(await asyncio.gather(*waiting))) == 10
 
     async def test_no_smtp_login(self, ses: Simulator) -> None:
         """SES knows no session tokens in SMTP, so a login would only be refused."""
