@@ -357,6 +357,9 @@ class SmtpProtocol(SMTP):
         context = self._door.context
         if context is None:
             raise ConnectionAbortedError("this listener has no certificate")
+        if self._eof:  # TLS would wait for a handshake that cannot come
+            self.flush()
+            raise ConnectionAbortedError("the client has closed before the TLS handshake")
         self.flush()
         handshake = self.loop.create_future()
         self._reader._buffer.clear()  # type: ignore[attr-defined]

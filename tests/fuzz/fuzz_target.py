@@ -55,6 +55,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, news: asyncio.Event) -> None:
         self.received = bytearray()
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.reset = False
         self._news = news
 
     def data_received(self, data: bytes) -> None:
@@ -67,6 +68,7 @@ class _Client(asyncio.Protocol):
         return _READY_FOR_TLS in self.received
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.reset = error is not None
         if not self.lost.done():
             self.lost.set_result(None)
 
@@ -98,7 +100,7 @@ class Target:
     """A context in which sessions can be executed, one after the other."""
 
     def __init__(self) -> None:
-        self.executions = self.accepted = self.messages = 0
+        self.executions = self.accepted = self.resets = 0
         self.replies: Counter[str] = Counter()
         self._runner = asyncio.Runner()
         self._ses = SesBySender()
@@ -153,32 +155,35 @@ class Target:
         relay.server.logins._failures.clear()  # those of one session must not lock out the next
         relay.output.seek(0)
         relay.output.truncate()
-        received = await self._converse(session, relay.port)
+        client = await self._converse(session, relay.port)
         await self._settle(relay)
-        if received is None:
+        self.resets += client.reset
+        if session.ending == "abort":
             return None
         normalize = session.listener != "rejecting"
-        judgement = judge(session.wire, _in_clear(received), self._ses.parcels, MESSAGE_BYTES, normalize=normalize)
+        judgement = judge(
+            session.wire, _in_clear(bytes(client.received)), self._ses.parcels, MESSAGE_BYTES,
+            normalize=normalize, cut_short=client.reset,
+        )  # fmt: skip
         self.accepted += judgement.accepted
         self.replies.update(f"{answer.code} {answer.text}".split(" Ok m")[0] for answer in judgement.answers[1:])
         _check_faults(relay)
         return judgement
 
-    async def _converse(self, session: Session, port: int) -> bytes | None:
+    async def _converse(self, session: Session, port: int) -> _Client:
         transport, client = await asyncio.get_running_loop().create_connection(
             lambda: _Client(self._news), "127.0.0.1", port
         )
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self._send(session, transport, client)
-                if session.ending == "abort":
-                    return None
-                await client.lost
+                if session.ending != "abort":
+                    await client.lost
         except TimeoutError:
             raise Finding(f"neither answered nor closed; so far {bytes(client.received[-300:])!r}") from None
         finally:
             _reset(transport)
-        return bytes(client.received)
+        return client
 
     async def _send(self, session: Session, transport: asyncio.Transport, client: _Client) -> None:
         due = self._arrived

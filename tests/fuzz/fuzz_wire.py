@@ -51,7 +51,7 @@ def _round(target: Target, executions: int, number: int, *, shrink: bool) -> Non
         finding.add_note(as_transcript(last[0]))
         raise
     except Flaky as flaky:
-        causes = "; ".join(str(each.__context__ or each) for each in getattr(flaky, "exceptions", ()))
+        causes = "; ".join(str(each) for each in getattr(flaky, "exceptions", ()))
         raise Finding(f"only sometimes: {causes} {flaky}") from flaky
 
 
@@ -86,6 +86,7 @@ def report(target: Target, seconds: float) -> list[str]:
     return [
         f"{target.executions} executions in {seconds:.0f} s, {target.executions / seconds:.0f} per second; no findings",
         f"{target.accepted} messages accepted and compared; peak memory of relay, client and Hypothesis {peak} MiB",
+        f"{target.resets} sessions were reset before all replies had been read",
         f"{len(target.replies)} different replies:",
         *(f"{count:8}  {reply}" for reply, count in target.replies.most_common()),
     ]

@@ -27,6 +27,7 @@ FOUND = {
     "messages waiting at the end of the input": ("normalizing", HELLO + MESSAGE * 5),
     "a message without its end behind another": ("normalizing", HELLO + MESSAGE + TRANSACTION + b"Subject"),
     "more in clear behind STARTTLS than fits": ("starttls", HELLO + b"STARTTLS\r\n" + b"x" * 40_000),
+    "STARTTLS of a client that has closed already": ("starttls", HELLO + MESSAGE * 5 + b"STARTTLS\r\n"),
 }
 
 
@@ -134,6 +135,14 @@ def test_the_oracle_takes_what_is_right() -> None:
 def test_the_oracle_finds_what_is_wrong(heard: bytes, parcels: list[Parcel], words: str) -> None:
     with pytest.raises(Finding, match=words):
         judge(SAID, heard, parcels, 1000, normalize=True)
+
+
+def test_the_oracle_forgives_what_a_reset_swallowed() -> None:
+    """The last replies may be missing then; what has come must still be right."""
+    for size in range(len(GREETING), len(HEARD)):
+        judge(SAID, HEARD[:size], [_parcel()], 1000, normalize=True, cut_short=True)
+    with pytest.raises(Finding, match="354 to"):
+        judge(SAID, HEARD.replace(b"250 2.1.5 Ok\r\n", b""), [_parcel()], 1000, normalize=True, cut_short=True)
 
 
 def test_the_oracle_holds_content_to_the_limit_and_to_line_endings() -> None:
