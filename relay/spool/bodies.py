@@ -62,11 +62,16 @@ class Bodies:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink()
 
-    def sweep(self, needed: Collection[str]) -> tuple[int, set[str]]:
-        """Remove all files but these; how many there were, and which of the needed ones are missing."""
+    def sweep(self, needed: Collection[str], aside: Path | None = None) -> tuple[int, set[str]]:
+        """Remove all files but these, or put them aside; how many there were, and which of the needed are missing."""
         present = {entry.name for entry in os.scandir(self._folder)}
         rubbish = present.difference(needed)
-        self.remove(rubbish)
+        if aside is None:
+            self.remove(rubbish)
+        elif rubbish:
+            aside.mkdir(mode=0o700, exist_ok=True)
+            for name in rubbish:
+                (self._folder / name).rename(aside / name)
         return len(rubbish), set(needed) - present
 
     def _fill(self, path: Path, content: Buffer) -> None:

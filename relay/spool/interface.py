@@ -122,7 +122,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """All parcels of one state; `oldest` is when the oldest of their mails arrived."""
+    """All parcels of one state; `oldest` is the earliest `since` among them."""
 
     state: State
     parcels: int
@@ -150,8 +150,8 @@ class Query:
 class Standing:
     """How the spool is. Mail should not be accepted while `trouble` says why not; the next write that works ends it.
 
-    `trusted` is False once a sync has failed or the file is damaged: what it says of later writes counts for nothing
-    (`mend` makes a new file). `waiting_s` is how long the oldest write has been waiting for the disk.
+    `trusted` is False once a sync has failed or damage was found: mail is refused until the engine has been mended,
+    while deliveries go on. `waiting_s` is how long the oldest write has been waiting for the disk.
     """
 
     trusted: bool

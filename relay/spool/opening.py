@@ -13,8 +13,9 @@ from relay.spool.bodies import BORDER_BYTES, Bodies
 from relay.spool.faults import trouble
 from relay.spool.ledger import Ledger
 from relay.spool.lock import Lock
+from relay.spool.mend import Mended, damage, finish, mend
 from relay.spool.schema import open_file
-from relay.spool.trouble import SpoolRefused
+from relay.spool.trouble import Kind, SpoolRefused
 
 _DAY: Final = 86_400.0
 
@@ -37,11 +38,12 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a start found: leases of a relay that is no more, files that no mail needs, mails whose file is missing."""
+    """What a start found: leases that it ended, files that no mail needs, names of missing ones, what it mended."""
 
     leases: int = 0
     rubbish: int = 0
     missing: frozenset[str] = frozenset()
+    mended: Mended | None = None
 
 
 def folder(path: Path) -> Path:
@@ -50,14 +52,16 @@ def folder(path: Path) -> Path:
 
 
 def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
-    """Open a spool for the one relay that uses it. Raises SpoolRefused or SpoolTrouble."""
+    """Open a spool for the one relay that uses it; a damaged one is mended. Raises SpoolRefused or SpoolTrouble."""
     try:
         lock = Lock(opening.path)
     except OSError as error:
         raise trouble(error) from error
     try:
-        connection = open_file(opening.path, vfs=opening.vfs)
-        return lock, *_in_order(opening, connection, now)
+        used = folder(opening.path).is_dir()
+        bodies = Bodies(folder(opening.path))
+        connection, mended = _whole(opening, bodies, now, used=used)
+        return lock, *_in_order(opening, connection, bodies, mended, now)
     except (apsw.Error, OSError) as error:
         lock.release()
         raise trouble(error) from error
@@ -76,13 +80,48 @@ def share(opening: Opening) -> Ledger:
         raise trouble(error) from error
 
 
-def _in_order(opening: Opening, connection: apsw.Connection, now: float) -> tuple[Ledger, Found]:
+def _whole(opening: Opening, bodies: Bodies, now: float, *, used: bool) -> tuple[apsw.Connection, Mended | None]:
+    """The file, if need be a mended one. One that was never used as a spool is somebody else's, and not touched."""
+    finish(opening.path, now)
+    connection, reason = _looked_at(opening)
+    if connection is not None and reason is None:
+        return connection, None
+    if not used:
+        raise SpoolRefused(f"{opening.path} is not a spool: {reason}")
+    try:
+        mended = mend(connection, opening.path, bodies, now)
+    finally:
+        if connection is not None:
+            connection.close(True)
+    return open_file(opening.path, vfs=opening.vfs), mended
+
+
+def _looked_at(opening: Opening) -> tuple[apsw.Connection | None, str | None]:
+    """The file, if it can be opened, and what is wrong with it."""
+    connection = None
+    try:
+        connection = open_file(opening.path, vfs=opening.vfs)
+        return connection, damage(connection)
+    except apsw.Error as error:
+        reason = trouble(error)
+        if reason.kind is Kind.UNTRUSTED:
+            return connection, reason.detail
+        if connection is not None:
+            connection.close(True)
+        raise
+
+
+def _in_order(
+    opening: Opening, connection: apsw.Connection, bodies: Bodies, mended: Mended | None, now: float
+) -> tuple[Ledger, Found]:
+    """End the leases, mend the times, remove what no mail needs; after damage nothing is removed, but put aside."""
     try:
         ledger = Ledger(connection)
         with connection:
             leases = ledger.release(now, now + opening.longest_wait_s)
-        rubbish, missing = Bodies(folder(opening.path)).sweep(reading.files(connection))
-        return ledger, Found(leases, rubbish, frozenset(missing))
+        aside = folder(mended.old) if mended else None
+        rubbish, missing = bodies.sweep(reading.files(connection), aside)
+        return ledger, Found(leases, rubbish, frozenset(missing), mended)
     except BaseException:
         connection.close(True)
         raise

@@ -80,10 +80,23 @@ def open_file(path: Path, *, mine: bool = True, vfs: str | None = None) -> apsw.
     return connection
 
 
+def make_plain(path: Path) -> apsw.Connection:
+    """Make a file of this version without log and syncs: for one that nobody relies on before it is finished."""
+    _make(path)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.pragma("auto_vacuum", "incremental")
+    connection.pragma("journal_mode", "memory")
+    connection.pragma("synchronous", "off")
+    connection.pragma("foreign_keys", False)
+    _migrate(connection)
+    return connection
+
+
 def open_for_reading(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """Open a file that exists and is of this version; nothing can be changed through it."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
     connection.set_busy_timeout(BUSY_MS)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
 
 
@@ -115,7 +128,8 @@ def _prepare(connection: apsw.Connection, path: Path, *, mine: bool) -> None:
     connection.pragma("temp_store", "memory")
     connection.pragma("mmap_size", 0)
     connection.pragma("journal_size_limit", LOG_BYTES)
-    connection.wal_autocheckpoint(0)  # the writer's business
+    connection.wal_autocheckpoint(0)  # the writer's business, and so is the log at the end:
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     if version < len(MIGRATIONS):
         _migrate(connection)
 

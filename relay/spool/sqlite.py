@@ -23,9 +23,10 @@ from relay.spool.faults import trouble
 from relay.spool.interface import Action, Lane, Part, Posting, Query, Spooled, Standing, Total, Verdict
 from relay.spool.ledger import Ledger, Prepared
 from relay.spool.lock import Lock
+from relay.spool.mend import Mended, mend
 from relay.spool.opening import Found, Opening, folder, own, share
 from relay.spool.room import shortage
-from relay.spool.schema import open_for_reading
+from relay.spool.schema import open_file, open_for_reading
 from relay.spool.trouble import Kind, SpoolTrouble
 from relay.spool.writer import Writer
 
@@ -98,6 +99,12 @@ class SqliteSpool:
         """Write and sync something, so that `standing` tells how it is now."""
         await self._done(lambda ledger: ledger.mark(now))
 
+    async def mend(self, now: float) -> Mended:
+        """Put a new file in the place of one that is not trusted; parcels stay leased. Raises SpoolTrouble."""
+        mended = await asyncio.wrap_future(self._writer.replace(lambda ledger: self._mend(ledger, now)))
+        await self._in_thread(self._reader, self._stop_looking)
+        return mended
+
     @property
     def standing(self) -> Standing:
         """How it is, at this moment."""
@@ -153,6 +160,13 @@ class SqliteSpool:
         if lacking:
             raise SpoolTrouble(Kind.FULL, lacking)
 
+    def _mend(self, ledger: Ledger, now: float) -> Mended:
+        path, old = self._opening.path, ledger.connection
+        mended = mend(old, path, self._bodies, now)
+        ledger.connection = open_file(path, vfs=self._opening.vfs)
+        old.close(True)
+        return mended
+
     def _content(self, connection: apsw.Connection, mail: str) -> Buffer | None:
         found = reading.content(connection, mail)
         if found is None:
@@ -181,7 +195,10 @@ class SqliteSpool:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, act)
         except (apsw.Error, OSError) as error:
-            raise trouble(error) from error
+            reason = trouble(error)
+            if reason.kind is Kind.UNTRUSTED:
+                self._writer.suspect(reason)
+            raise reason from error
 
     async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for work that goes on when nobody waits for it any more."""
@@ -201,6 +218,7 @@ class SqliteSpool:
     def _stop_looking(self) -> None:
         if self._reading is not None:
             self._reading.close(True)
+            self._reading = None
 
 
 def open_spool(opening: Opening, now: float) -> SqliteSpool:

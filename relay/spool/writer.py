@@ -35,6 +35,7 @@ class Step:
     act: Callable[[Ledger], Any]
     adds: int | None
     since: float
+    alone: bool = False
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -56,7 +57,7 @@ class Writer:
         self._changed = threading.Condition()
         self._ending = False
         self._log_pages = 0
-        ledger.connection.set_wal_hook(self._logged)
+        self._ledger.connection.set_wal_hook(self._logged)
         self.distrust: SpoolTrouble | None = None
         self.last_trouble: SpoolTrouble | None = None
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
@@ -64,7 +65,17 @@ class Writer:
 
     def hand_in(self, act: Callable[[Ledger], T], adds: int | None = None) -> Future[T]:
         """Have a step done; the future raises SpoolTrouble when it was not."""
-        step = Step(act, adds, self._clock())
+        return self._queued(Step(act, adds, self._clock()))
+
+    def replace(self, act: Callable[[Ledger], T]) -> Future[T]:
+        """Have a step done that puts another file under the ledger, outside any transaction; trust begins anew."""
+        return self._queued(Step(act, None, self._clock(), alone=True))
+
+    def suspect(self, reason: SpoolTrouble) -> None:
+        """Somebody found something wrong with the file."""
+        self._note(reason)
+
+    def _queued(self, step: Step) -> Future[Any]:
         step.future.set_running_or_notify_cancel()  # from here on it cannot be cancelled
         with self._changed:
             if self._ending:
@@ -91,11 +102,16 @@ class Writer:
     def _run(self) -> None:
         while steps := self._next():
             self._under_way = steps
-            self._commit(steps)
+            if steps[0].alone:
+                self._replace(steps[0])
+            else:
+                self._commit(steps)
             self._under_way = ()
             self._fold()
         with contextlib.suppress(apsw.Error):  # a disk that fails now leaves the log, which the next start reads
-            self._ledger.connection.close(True)
+            self._ledger.connection.set_busy_timeout(0)
+            self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._ledger.connection.close(True)
 
     def _next(self) -> list[Step]:
         """All steps that wait, as far as they fit into one transaction; none when this is the end."""
@@ -104,6 +120,8 @@ class Writer:
             steps: list[Step] = []
             size = 0
             while self._steps and len(steps) < MOST_STEPS and size < MOST_BYTES:
+                if steps and (steps[0].alone or self._steps[0].alone):
+                    break
                 steps.append(self._steps.popleft())
                 size += steps[-1].adds or 0
             return steps
@@ -121,6 +139,17 @@ class Writer:
         for step, result in zip(steps, results, strict=True):
             _tell(step, result)
         self._removed(self._ledger.removed)
+
+    def _replace(self, step: Step) -> None:
+        try:
+            result = step.act(self._ledger)
+        except Exception as error:  # noqa: BLE001 - a thread that dies would leave everybody waiting
+            step.future.set_exception(trouble(error))
+            return
+        self._ledger.connection.set_wal_hook(self._logged)
+        self.distrust = self.last_trouble = None
+        self._log_pages = 0
+        step.future.set_result(result)
 
     def _logged(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         self._log_pages = pages

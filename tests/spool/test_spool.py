@@ -10,7 +10,7 @@ import pytest
 from spool_parts import CLIENT, EVERYTHING, LATER, NEVER, contents_now, everything, mail, opened, posting
 
 from relay.model import Cause, Envelope
-from relay.spool.interface import Action, Lane, Part, Posting, Query, Spooled, State, Total
+from relay.spool.interface import Action, Lane, Part, Posting, Query, Spool, Spooled, Standing, State, Total
 from relay.spool.sqlite import SqliteSpool
 
 TWO = ("a@customer.example", "b@customer.example")
@@ -18,6 +18,14 @@ TWO = ("a@customer.example", "b@customer.example")
 
 async def claim_all(spool: SqliteSpool, lane: str = "", now: float = 1e9, until: float = 2e9) -> tuple[Spooled, ...]:
     return await spool.claim(lane, now, until, 1000)
+
+
+async def test_it_is_an_engine(tmp_path: Path) -> None:
+    """Of the interface that the relay knows; mypy checks the rest."""
+    async with opened(tmp_path) as engine:
+        spool: Spool = engine
+
+        assert spool.standing == Standing(trusted=True, trouble=None, waiting_s=0.0)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 3_000_000])
@@ -254,6 +262,20 @@ async def test_a_notice_that_cannot_be_put_leaves_the_parcel_as_it_was(tmp_path:
 
         assert [one.state for one in (await everything(spool)).values()] == [State.QUEUED]
         assert await spool.settle(mine)
+
+
+async def test_a_step_that_is_undone_leaves_the_file_of_its_content(tmp_path: Path) -> None:
+    """The mail is there again, and so is its content."""
+    one, other = mail(b"x" * 5000), mail()
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(other))
+        (mine,) = await spool.put(posting(one, leased=1e9))
+
+        with pytest.raises(ValueError, match="UNIQUE"):
+            await spool.settle(mine, notices=[posting(other)])
+
+        assert len(await contents_now(spool, tmp_path)) == 1
+        assert await spool.content(one.id) == one.content
 
 
 async def test_the_agenda_names_each_lane_and_when_its_first_parcel_is_due(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,6 +189,44 @@ async def test_a_disk_with_little_room_takes_no_mail_and_lets_it_go(tmp_path: Pa
 
         (mine,) = await spool.claim("", 1e9, 2e9, 10)
         assert await spool.settle(mine)
+
+
+def test_a_limit_on_files_is_met_for_real(tmp_path: Path) -> None:
+    """The kernel refuses to let the log grow: some mails are taken, the rest refused, and the first are there."""
+    code = f"""if True:
+        import asyncio, resource, signal, sys
+        from spool_parts import mail, opened, posting
+        from relay.spool.trouble import SpoolTrouble
+        from pathlib import Path
+
+        async def main():
+            async with opened(Path({str(tmp_path)!r}), border_bytes=1_000_000) as spool:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+                for _ in range(20):
+                    one = mail(bytes(100_000))
+                    try:
+                        await spool.put(posting(one))
+                        print("acknowledged", one.id)
+                    except SpoolTrouble as reason:
+                        print("refused", reason.kind)
+
+        asyncio.run(main())
+    """
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent.parent)])
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    acknowledged = {line.split()[1] for line in ran.stdout.splitlines() if line.startswith("acknowledged")}
+
+    assert 0 < len(acknowledged) < 20
+    assert acknowledged == asyncio.run(_mails_in(tmp_path))
+
+
+async def _mails_in(folder: Path) -> set[str]:
+    async with opened(folder) as spool:
+        return {one.mail for one in (await everything(spool)).values()}
 
 
 def test_room_is_bytes_and_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from relay.spool.interface import Action, Query
 from relay.spool.opening import Opening
 from relay.spool.schema import MIGRATIONS
 from relay.spool.sqlite import open_spool, share_spool
-from relay.spool.trouble import Kind, SpoolRefused, SpoolTrouble
+from relay.spool.trouble import SpoolRefused, SpoolTrouble
 
 
 def version(path: Path, number: int, application: int | None = None) -> None:
@@ -153,14 +153,13 @@ def test_a_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_what_is_no_database_is_trouble(tmp_path: Path) -> None:
-    path = tmp_path / "spool.db"
-    path.write_bytes(b"something else entirely, and long enough to be looked at" * 100)
+def test_what_is_no_database_is_not_touched(tmp_path: Path) -> None:
+    """A path that was mistyped must not cost anybody a file."""
+    path, theirs = tmp_path / "spool.db", b"something else entirely, and long enough to be looked at" * 100
+    path.write_bytes(theirs)
 
-    with pytest.raises(SpoolTrouble) as caught:
-        open_spool(Opening(path), 0.0)
-
-    assert caught.value.kind is Kind.UNTRUSTED
+    assert "is not a spool" in refusal(path)
+    assert path.read_bytes() == theirs
 
 
 def test_a_folder_that_is_not_there_is_trouble(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from spool_parts import Disk, everything, mail, opened, posting, watched_disk
 
 from relay.spool import bodies, schema
 from relay.spool.trouble import SpoolTrouble
+from relay.spool.writer import Step, Writer
 
 
 class Gate:
@@ -32,19 +34,37 @@ class Gate:
         self._open.set()
 
 
-async def test_mails_that_come_during_a_sync_share_the_next_one(tmp_path: Path) -> None:
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many steps each transaction had."""
+    found: list[int] = []
+    transaction = Writer._transaction
+
+    def counted(self: Writer, steps: Sequence[Step]) -> list[Any]:
+        found.append(len(steps))
+        return transaction(self, steps)
+
+    monkeypatch.setattr(Writer, "_transaction", counted)
+    return found
+
+
+@pytest.mark.parametrize(("size", "due"), [(10, [1, 100]), (100_000, [1, 42, 42, 16])])
+async def test_mails_that_come_during_a_sync_share_the_next_one(
+    tmp_path: Path, batches: list[int], size: int, due: list[int]
+) -> None:
+    """Large ones not all at once: what 4 MB of the log hold is told of before the next go in."""
     with watched_disk() as disk:
-        async with opened(tmp_path, vfs=disk.name) as spool:
+        async with opened(tmp_path, vfs=disk.name, border_bytes=200_000) as spool:
             gate = Gate(disk)
-            disk.events.clear()
             first = asyncio.ensure_future(spool.put(posting(mail())))
             await asyncio.to_thread(gate.reached.wait, 10)
-            others = [asyncio.ensure_future(spool.put(posting(mail()))) for _ in range(100)]
+            others = [asyncio.ensure_future(spool.put(posting(mail(bytes(size))))) for _ in range(100)]
+            await asyncio.sleep(0)
             await asyncio.sleep(0)
             gate.open()
             await asyncio.gather(first, *others)
 
-            assert disk.events.count(("sync", "wal")) == 2
+            assert batches == due
             assert len(await everything(spool)) == 101
 
 

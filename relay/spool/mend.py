@@ -1,0 +1,90 @@
+"""A new file in the place of one that is damaged, or that is not trusted any more after a failed sync.
+
+Guarantees: the new file is complete and synced before it takes the old one's place; a crash on the way loses neither,
+since `finish` goes on where it was; the old file is kept beside it under another name. Relies on our connections not
+folding their log when they close (`schema`), which would take the new file's log for theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from relay.spool.bodies import Bodies
+from relay.spool.salvage import copy, take_out
+from relay.spool.schema import make_plain, sync_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What came of it: parcels that were saved, mails of which something is lost, and where the old file is now."""
+
+    parcels: int
+    lost: tuple[str, ...]
+    old: Path
+
+
+def mend(old: apsw.Connection | None, path: Path, bodies: Bodies, now: float) -> Mended:
+    """Put a new file in the place of the one at `path`, with all that can be read through `old`.
+
+    Whoever has `old` open opens `path` anew. Raises apsw.Error or OSError while the disk is ill; then `old` is still
+    the one that counts.
+    """
+    unfinished = path.with_name(f"{path.name}.mending")
+    _discard(unfinished)
+    fresh = make_plain(unfinished)
+    try:
+        if old is not None:
+            copy(old, fresh)
+        lost = take_out(fresh, path.with_name(f"{path.name}.lost-{now:.0f}"), bodies)
+        parcels = int(fresh.execute("SELECT count(*) FROM parcels").get)
+    finally:
+        fresh.close(True)
+    _sync(unfinished)
+    unfinished.rename(_mended(path))
+    sync_folder(path.parent)
+    return Mended(parcels, lost, finish(path, now) or path)
+
+
+def finish(path: Path, now: float) -> Path | None:
+    """Put a mended file in its place, where there is one; returns where the old one is then."""
+    if not _mended(path).exists():
+        return None
+    old = path.with_name(f"{path.name}.damaged-{now:.0f}")
+    for suffix in ("-wal", "-shm", ""):  # a log that stayed would be taken for the new file's
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{old}{suffix}")
+    _mended(path).rename(path)
+    sync_folder(path.parent)
+    return old
+
+
+def damage(connection: apsw.Connection) -> str | None:
+    """What is wrong with mails and parcels, None when nothing is. Contents are looked at when they are read."""
+    for table in ("mails", "parcels"):
+        found = connection.execute(f"PRAGMA quick_check({table})").get
+        if found != "ok":
+            return str(found)
+    return None
+
+
+def _mended(path: Path) -> Path:
+    return path.with_name(f"{path.name}.mended")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(path: Path) -> None:
+    for suffix in ("", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").unlink()
