@@ -10,7 +10,6 @@ import asyncio
 import os
 import random
 import re
-import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from relay.aws.credentials import CredentialBook
 from relay.aws.endpoints import ApiEndpoints, SmtpEndpoints
 from relay.aws.exchange import Exchange
 from relay.aws.trust import tls_context
+from relay.delivery.acceptance import WithoutSpool
 from relay.delivery.courier import Courier, Transport
 from relay.delivery.gates import GateRules, Gates
 from relay.delivery.pace import Clock
@@ -35,8 +35,10 @@ from relay.observe.log import Journal
 from relay.observe.metrics import Metrics
 from relay.policy.admission import Admission, ClientRule
 from relay.policy.headers import HeaderRules, Stamp
+from relay.policy.parcels import SES_RECIPIENTS
 from relay.policy.routing import Router
-from relay.policy.rulebook import SES_RECIPIENTS, RuleBook
+from relay.policy.rulebook import RuleBook
+from relay.post import PostOffice, new_id
 from relay.settings.model import Listener, Settings
 from relay.smtp.activation import Activation
 from relay.smtp.auth import Clock as AuthClock
@@ -46,15 +48,18 @@ from relay.smtp.door import Door
 from relay.smtp.server import Server, ServerLimits
 from relay.smtp.sockets import open_sockets
 from relay.smtp.tls import server_context
+from relay.spool.sqlite import SqliteSpool
 
 _FIXED_KEYS = ("listeners", "spool", "admin")  # what only a restart reads
 _IN_FLIGHT_SHARE, _IN_FLIGHT_MOST = 4, 512_000_000
 
 
 class Relay:
-    """One running relay; made and used inside its event loop."""
+    """One running relay, with a spool or without; made and used inside its event loop."""
 
-    def __init__(self, settings: Settings, journal: Journal, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, journal: Journal, metrics: Metrics, spool: SqliteSpool | None = None
+    ) -> None:
         self.settings = settings
         self.addresses: list[str] = []
         self._journal = journal
@@ -63,7 +68,12 @@ class Relay:
         credentials = CredentialBook(settings.credentials)
         self._gates = Gates(journal, _clock(), gate_rules(settings, credentials))
         self._courier = courier_of(settings, credentials, journal, self._hostname, self._gates)
-        self._intake = Intake(book_of(settings, self._hostname), self._courier, journal, new_stamp)
+        book = book_of(settings, self._hostname)
+        self._post = None
+        if spool is not None:
+            self._post = PostOffice(spool, settings, book, self._courier, journal, _clock(), self._hostname)
+        acceptance = WithoutSpool() if self._post is None else self._post.acceptance()
+        self._intake = Intake(book, self._courier, journal, new_stamp, acceptance)
         self._logins = Logins(settings.users, AuthClock(asyncio.get_running_loop().time, asyncio.sleep))
         self._server = Server(self._intake, limits_of(settings), journal, self._hostname, self._logins)
         self._doors = [door_of(listener) for listener in settings.listeners]
@@ -88,6 +98,8 @@ class Relay:
             )  # fmt: skip
             for address in await self._admin.start():
                 self._journal.listening(f"http://{address}")
+        if self._post is not None:
+            self._post.start()
         self._journal.ready()
 
     def reload(self, settings: Settings) -> None:
@@ -107,6 +119,9 @@ class Relay:
         self._retire(self._courier)
         self._courier = courier
         self._intake.change(book, courier)
+        if self._post is not None:
+            self._post.change(self.settings, book, courier)
+            self._intake.acceptance = self._post.acceptance()
         self._logins.change(settings.users)
         for door, context in zip(self._doors, contexts, strict=True):
             door.context = context
@@ -115,7 +130,11 @@ class Relay:
 
     async def stop(self) -> None:
         """Drain within `limits.drain_s`, then let go of everything."""
+        ends = asyncio.get_running_loop().time() + self.settings.limits.drain_s
+        self._intake.acceptance.hurry()
         await self._server.drain(self.settings.limits.drain_s)
+        if self._post is not None:
+            await self._post.stop(max(ends - asyncio.get_running_loop().time(), 0))
         await self._courier.close()
         await self._gates.close()
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -129,7 +148,10 @@ class Relay:
         task.add_done_callback(self._retiring.discard)
 
     def _not_ready(self) -> str | None:
-        return None if self._server.accepting else "draining"
+        if not self._server.accepting:
+            return "draining"
+        refusal = self._intake.refusal()
+        return None if refusal is None else refusal.text
 
     def _status(self) -> Mapping[str, object]:
         return {
@@ -160,7 +182,7 @@ def book_of(settings: Settings, name: str) -> RuleBook:
         hops=limits.hops,
         hostname=name,
     )
-    recipients = min(limits.recipients, SES_RECIPIENTS)
+    recipients = limits.recipients if settings.spool else min(limits.recipients, SES_RECIPIENTS)
     router = Router(settings.identities)
     size = min(limits.message_bytes, limits_of(settings).in_flight_bytes)  # what is offered can be taken
     return RuleBook(Admission(entries), router, rules, size, recipients, dry_run=settings.ses.dry_run)
@@ -224,7 +246,7 @@ def limits_of(settings: Settings) -> ServerLimits:
 
 def new_stamp() -> Stamp:
     """What a message needs of clock and chance."""
-    token = secrets.token_hex(8)
+    token = new_id()
     return Stamp(id=token, when=_utc_now(), token=token)
 
 

@@ -1,7 +1,7 @@
-"""The way of a message: route it, finish its headers, deliver it, say what became of it.
+"""The way of a message: route it, finish its headers, deliver or store it, say what became of it.
 
-`Intake.accept` is the program on one screen. It answers 250 only when SES has the message (or in a dry run,
-which says so), passes on a refusal as it was decided, and turns everything unknown into 451: it never raises,
+`Intake.accept` is the program on one screen. It answers 250 only when SES or the spool has the message (or in a dry
+run, which says so), passes on a refusal as it was decided, and turns everything unknown into 451: it never raises,
 but for cancellation.
 """
 
@@ -13,39 +13,54 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relay import replies
+from relay.delivery.acceptance import Acceptance, HandOn
 from relay.delivery.courier import Courier
 from relay.errors import Rejection
-from relay.model import Buffer, Client, Delivered, Envelope, Reply
+from relay.model import Buffer, Client, Envelope, Reply
 from relay.observe.log import Journal, Receipt
-from relay.policy import headers, parcels
+from relay.policy import headers
 from relay.policy.admission import ClientRule
 from relay.policy.headers import Stamp
 from relay.policy.rulebook import RuleBook
+from relay.spool.interface import Mail
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One message as a client handed it over; `gone` tells whether the client still waits for the answer."""
+    """One message as a client handed it over.
+
+    `gone` tells whether the client still waits for the answer. `hand_on` runs what goes on after it, and keeps the
+    content counted as long.
+    """
 
     client: Client
     rule: ClientRule
     envelope: Envelope
     content: Buffer = field(repr=False)
     gone: Callable[[], bool] = field(default=lambda: False)
+    hand_on: HandOn = field(default=asyncio.ensure_future)
 
 
 class Intake:
     """The story of every message, under the rules of the moment (`book`, swapped on reload)."""
 
-    def __init__(self, book: RuleBook, courier: Courier, journal: Journal, stamp: Callable[[], Stamp]) -> None:
+    def __init__(
+        self, book: RuleBook, courier: Courier, journal: Journal, stamp: Callable[[], Stamp],
+        acceptance: Acceptance,
+    ) -> None:  # fmt: skip
         self.book = book
         self._courier = courier
         self._journal = journal
         self._stamp = stamp
+        self.acceptance = acceptance
 
     def change(self, book: RuleBook, courier: Courier) -> None:
         """Hold to other rules from the next message on; what is under way ends with those it began with."""
         self.book, self._courier = book, courier
+
+    def refusal(self) -> Reply | None:
+        """Why no mail can be taken at this moment."""
+        return self.acceptance.refusal()
 
     async def accept(self, submission: Submission) -> Reply:
         """Take one message to its end and return the reply for its client."""
@@ -75,10 +90,10 @@ class Intake:
             book.headers, stamp,
         )  # fmt: skip
         receipt.message = message
-        parcel = parcels.pack(stamp.id, identity, envelope, message)
         if book.dry_run:
             receipt.dry_run = True
             return replies.DRY_RUN
-        outcome = await self._courier.deliver(parcel)
-        receipt.outcome = outcome
-        return replies.accepted(outcome.message_id) if isinstance(outcome, Delivered) else outcome.reply
+        mail = Mail(stamp.id, stamp.when.timestamp(), submission.client, envelope, submission.content)
+        taken = await self.acceptance.take(mail, identity, message.content, self._courier, submission.hand_on)
+        receipt.outcome, receipt.queued = taken.outcome, taken.queued
+        return taken.reply

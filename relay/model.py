@@ -14,19 +14,20 @@ from relay.arn import IdentityArn
 from relay.errors import Reply
 
 __all__ = [
-    "Buffer", "Cause", "Client", "Deferred", "Delivered", "Envelope", "Failed", "Identity", "Outcome", "Parcel",
-    "Reply", "TransportName",
+    "UNKNOWN_PEER", "Buffer", "Cause", "Client", "Deferred", "Delivered", "Envelope", "Failed", "Identity", "Outcome",
+    "Parcel", "Reply", "TransportName",
 ]  # fmt: skip
 
 Buffer = bytes | bytearray | memoryview
 TransportName = Literal["api", "smtp"]
+UNKNOWN_PEER = "unknown"  # comes from nowhere that can be told: in no network, no loopback, no Unix socket
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
     """Who is connected: the session, where it comes from, and the entry of `clients` it matched.
 
-    `peer` is an IP address in text form, or "unix". `name` is "" when nobody's entry matched.
+    `peer` is an IP address in text form, "unix", or UNKNOWN_PEER. `name` is "" when nobody's entry matched.
     """
 
     session: str
@@ -116,6 +117,7 @@ class Cause(StrEnum):
     SIZE = "size"
     CONTENT = "content"
     PACE = "pace"
+    RULES = "rules"
     OUR_FAULT = "our_fault"
     OTHER = "other"
 
@@ -129,11 +131,15 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Not now; the same parcel may succeed later. `detail` is SES's own words, for the log only."""
+    """Not now; the same parcel may succeed later. `detail` is SES's own words, for the log only.
+
+    `tried` is False when no attempt was made: the parcel's turn never came.
+    """
 
     reply: Reply
     cause: Cause
     detail: str
+    tried: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ NOT_HTTP = Reply(421, "4.7.0", "This is a mail server, closing the connection")
 LOGIN_TROUBLE = Reply(454, "4.7.0", "Logins cannot be checked at the moment, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another message")
 SENDING_AT_LIMIT = Reply(451, "4.4.5", "The relay sends as fast as it may, please try again")
+SPOOL_FULL = Reply(452, "4.3.1", "The relay has no room for more mail, please try again later")
+SPOOL_FAILING = Reply(451, "4.3.0", "The relay cannot store mail at the moment, please try again later")
 NO_ROOM = Reply(452, "4.3.1", "The relay has too much mail in hand, please try again")
 
 # Refused: the dialogue
@@ -84,6 +86,11 @@ TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many Received headers, this looks like 
 def accepted(message_id: str) -> Reply:
     """SES has the message: its id goes into the application's own log."""
     return Reply(250, "2.0.0", f"Ok {message_id}".rstrip())
+
+
+def queued(mail: str) -> Reply:
+    """The spool has the message: the same id is in our log and in `ses-relay queue`."""
+    return Reply(250, "2.0.0", f"Ok queued as {mail}")
 
 
 DRY_RUN = Reply(250, "2.0.0", "Ok dry run")

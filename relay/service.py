@@ -17,12 +17,16 @@ from typing import Any
 from relay import __version__
 from relay.app import Relay
 from relay.aws.regions import known_regions
-from relay.observe.log import Journal, adopt_libraries, open_log
+from relay.observe.log import Journal
+from relay.observe.log_output import adopt_libraries, open_log
 from relay.observe.metrics import Metrics
 from relay.observe.notify import Notifier
+from relay.post import open_post, schedule_of
 from relay.settings.availability import load_available
 from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError, Problem
+from relay.spool.sqlite import SqliteSpool
+from relay.spool.trouble import SpoolRefused, SpoolTrouble
 
 
 def read_settings(path: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, ...]]:
@@ -70,9 +74,12 @@ class Service:
         for warning in self._warnings:
             self._journal.configuration(str(warning))
         try:
-            relay = Relay(self._settings, self._journal, self._metrics)
+            relay = Relay(self._settings, self._journal, self._metrics, self._open_spool())
         except OSError as error:  # a certificate
             self._journal.cannot_listen(str(error))
+            return 1
+        except (SpoolRefused, SpoolTrouble) as error:
+            self._journal.spool_refused(str(error))
             return 1
         self._on_signals(relay)
         try:
@@ -91,6 +98,11 @@ class Service:
         with contextlib.suppress(asyncio.CancelledError):
             await beat
         return 0
+
+    def _open_spool(self) -> SqliteSpool | None:
+        """The spool, if there is to be one; blocks, which nobody minds yet. Raises SpoolRefused or SpoolTrouble."""
+        settings = self._settings
+        return open_post(settings.spool, schedule_of(settings), self._journal) if settings.spool else None
 
     def _on_signals(self, relay: Relay) -> None:
         loop = asyncio.get_running_loop()

@@ -13,12 +13,14 @@ from ipaddress import ip_network
 from typing import Any
 
 from relay.arn import parse_identity_arn
+from relay.delivery.acceptance import Acceptance, WithoutSpool
 from relay.delivery.courier import Courier, Transport
 from relay.delivery.gates import GateRules, Gates
 from relay.delivery.pace import Clock
 from relay.intake import Intake
 from relay.model import Cause, Deferred, Delivered, Failed, Identity, Outcome, Parcel, Reply, TransportName
-from relay.observe.log import Journal, open_log
+from relay.observe.log import Journal
+from relay.observe.log_output import open_log
 from relay.observe.metrics import Metrics
 from relay.policy.admission import Admission, ClientRule
 from relay.policy.headers import HeaderRules, Stamp
@@ -144,6 +146,7 @@ async def running(
     door: Door | None = None,
     users: Mapping[str, str] | None = None,
     transports: Mapping[TransportName, Transport] | None = None,
+    acceptance: Acceptance | None = None,
 ) -> AsyncIterator[Listener]:
     """Start a listener on a free port of loopback, and drain it at the end."""
     ses = ses or ScriptedSes()
@@ -161,7 +164,7 @@ async def running(
     def stamp() -> Stamp:
         return Stamp(f"m{next(serial)}", datetime(2026, 11, 20, 12, 0, tzinfo=UTC), "token")
 
-    intake = Intake(book, courier, journal, stamp)
+    intake = Intake(book, courier, journal, stamp, acceptance or WithoutSpool())
     logins = Logins(users or {}, AuthClock(asyncio.get_running_loop().time, _no_pause))
     server = Server(intake, limits, journal, "relay.test", logins)
     [opened] = open_sockets(TcpAddress(host, 0), Activation({}, 0))

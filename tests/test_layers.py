@@ -41,12 +41,21 @@ LAYERS = {
     "relay.spool": 2,
     # 3: the story of a message
     "relay.intake": 3,
+    "relay.delivery.acceptance": 3,
     "relay.delivery.courier": 3,
+    "relay.delivery.healing": 3,
+    "relay.delivery.leases": 3,
+    "relay.delivery.lines": 3,
+    "relay.delivery.memory_room": 3,
+    "relay.delivery.queue_runner": 3,
+    "relay.delivery.settlement": 3,
+    "relay.delivery.spool_watch": 3,
     # 4: edges
     "relay.smtp": 4,
     "relay.observe.admin": 4,
     # 5: wiring
     "relay.app": 5,
+    "relay.post": 5,
     "relay.service": 5,
     "relay.cli": 5,
     "relay.doctor": 5,
@@ -66,7 +75,7 @@ OWNERS = {
     "apsw": {"relay.spool"},
     "prometheus_client": {"relay.observe.metrics"},
     "pydantic": {"relay.settings"},
-    "structlog": {"relay.observe.log"},
+    "structlog": {"relay.observe.log_output"},
     "uvloop": {"relay.service"},
 }
 

@@ -22,7 +22,8 @@ from rich.table import Table
 from relay import __version__
 from relay.app import Relay
 from relay.cli import demo_scene as scene
-from relay.observe.log import Journal, open_log
+from relay.observe.log import Journal
+from relay.observe.log_output import open_log
 from relay.observe.metrics import Metrics
 from relay.service import read_settings
 from relay.simulator import Received, Simulator, load_world

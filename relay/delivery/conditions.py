@@ -21,7 +21,7 @@ from relay.policy.suspension import DAILY_QUOTA, OUTAGE, Suspension
 TOLD_EVERY_S: Final = 60.0  # slowed again and again says so no more often
 
 _OUTAGE: Final = frozenset({Cause.NETWORK, Cause.TLS, Cause.CREDENTIALS})
-_SAYS_NOTHING: Final = frozenset({Cause.LOST_ANSWER, Cause.OUR_FAULT})
+_SAYS_NOTHING: Final = frozenset({Cause.LOST_ANSWER, Cause.OUR_FAULT, Cause.RULES})
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class Conditions:
         """Tell a suspension whether the outcome is good news, bad news or none; whether it lasts longer now."""
         before = suspension.reason
         if isinstance(outcome, Deferred) and well is False:
-            reason = replace(outcome, detail=f"not tried, because of: {outcome.detail}")
+            reason = replace(outcome, detail=f"not tried, because of: {outcome.detail}", tried=False)
             longer = suspension.trouble(parcel, reason, now, self._chance())
             if longer and before is None:
                 self._journal.paused(parcel, outcome)
@@ -157,12 +157,12 @@ class Conditions:
 
     def _too_fast(self, now: float) -> Deferred:
         detail = f"no turn within hold_s at {self.rate(now):.3g} recipients per second, {self.queued()} waiting"
-        return Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, detail)
+        return Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, detail, tried=False)
 
 
 def _gets_through(outcome: Outcome | None) -> bool | None:
     """Whether the way to SES works: any answer is one, even no."""
-    if outcome is None or (isinstance(outcome, Deferred) and outcome.cause in _SAYS_NOTHING):
+    if outcome is None or (isinstance(outcome, Deferred) and (not outcome.tried or outcome.cause in _SAYS_NOTHING)):
         return None
     return not isinstance(outcome, Deferred) or outcome.cause not in _OUTAGE
 

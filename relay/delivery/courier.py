@@ -3,14 +3,16 @@
 Guarantees: no attempt starts without its turn at the gate, which keeps to the concurrency, the pace and the pauses
 of account and region, or after `hold_s`; one that has started is waited for (the transports bound it); an attempt
 whose answer was lost is never repeated; nothing but an outcome comes out. While a parcel pauses between attempts it
-takes up no place, and afterwards it goes before those that came later. Owns no socket and no sleep: clock and pause
-are passed in.
+takes up no place, and afterwards it goes before those that came later. What comes from the spool is made ready only
+when its turn has come, so that mail that waits takes up no memory. Owns no socket and no sleep: clock and pause are
+passed in.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol
 
 from relay.delivery.gates import Gates
@@ -19,7 +21,9 @@ from relay.model import Deferred, Outcome, Parcel, TransportName
 from relay.observe.log import Journal
 from relay.policy.backoff import pause_in_hold
 
-__all__ = ["Clock", "Courier", "Transport"]
+__all__ = ["Clock", "Courier", "Prepare", "Transport"]
+
+Prepare = Callable[[Parcel], Awaitable[Parcel | Outcome]]
 
 
 class Transport(Protocol):
@@ -61,23 +65,45 @@ class Courier:
         self._quiet = asyncio.Event()
         self._quiet.set()
 
+    @property
+    def hold_s(self) -> float:
+        """Seconds in which attempts may start."""
+        return self._hold_s
+
     async def deliver(self, parcel: Parcel, hold_s: float | None = None) -> Outcome:
         """Try now, and again within the hold where that is safe; who is in no hurry has another `hold_s`."""
-        self._under_way += 1
-        self._quiet.clear()
-        try:
-            hold_s = self._hold_s if hold_s is None else hold_s
+        hold_s = self._hold_s if hold_s is None else hold_s
+        with self._counted():
             return await self._attempts(parcel, self._gates.arrive(hold_s))
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._quiet.set()
+
+    async def deliver_once(self, parcel: Parcel, hold_s: float, prepare: Prepare) -> Outcome:
+        """Make one attempt; at its turn `prepare` fills the parcel, or says what becomes of it without an attempt."""
+
+        async def send(parcel: Parcel) -> Outcome:
+            ready = await prepare(parcel)
+            return await self._transports[parcel.transport].send(ready) if isinstance(ready, Parcel) else ready
+
+        with self._counted():
+            gate = self._gates.of(parcel)
+            refusal = await gate.enter(parcel, self._gates.arrive(hold_s))
+            return refusal if refusal is not None else await gate.attempt(parcel, send)
 
     async def close(self) -> None:
         """Let go of the transports' connections, when nothing is under way any more."""
         await self._quiet.wait()
         for transport in self._transports.values():
             await transport.close()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
 
     async def _attempts(self, parcel: Parcel, arrival: Arrival) -> Outcome:
         attempts = 0

@@ -22,7 +22,7 @@ from relay.doctor.remedies import delegate_of
 from relay.doctor.tools import Tools
 from relay.doctor.verdicts.proof import Trial, on_trial
 from relay.errors import Rejection
-from relay.model import Client, Envelope, Identity, Outcome, TransportName
+from relay.model import Client, Identity, Outcome, TransportName
 from relay.policy import headers, parcels
 from relay.policy.admission import ClientRule
 from relay.policy.rulebook import RuleBook
@@ -103,7 +103,7 @@ async def _try(
         message = headers.finish(content, sender, identity, book.router, _ANYBODY, _CLIENT, book.headers, stamp)
     except Rejection as refused:
         return refused
-    parcel = parcels.pack(stamp.id, identity, Envelope(sender, (recipient,)), message)
+    parcel = parcels.pack(stamp.id, identity, sender, (recipient,), message.content)
     return await transports[identity.transport].send(parcel)
 
 

@@ -1,65 +1,26 @@
 """Everything the relay says to its operator: one method per event, one line per message.
 
-`Event` is the whole list. Lines are JSON (or for a person's console), carry the session id that clients'
-errors can be traced by, and never a secret or a piece of a message. `addresses="masked"` hides local parts.
-Native structlog, not through the standard library's logging: it is on the path of every message.
+`relay.observe.events` is the whole list, `queue_log` says what is said of the spool, `log_output` where lines go. They
+carry the session id that clients' errors can be traced by, and never a secret or a piece of a message.
+`addresses="masked"` hides local parts. Native structlog, not through the standard library's logging: it is on the
+path of every message.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
-import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal, TextIO, cast
-
-import structlog
+from typing import Any
 
 from relay.model import Cause, Client, Deferred, Delivered, Envelope, Failed, Identity, Outcome, Parcel, Reply
+from relay.observe.events import Event
 from relay.observe.metrics import Metrics
+from relay.observe.queue_log import QueueLog
 from relay.policy.headers import Message
 
-Format = Literal["json", "console"]
-Level = Literal["debug", "info", "warning", "error"]
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LOCAL_PART = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^\s<>@,\"]+)@")
-
-
-class Event(StrEnum):
-    """Every event there is; the value is what `event` says in the log."""
-
-    STARTED = "started"
-    LISTENING = "listening"
-    CANNOT_LISTEN = "cannot_listen"
-    SOCKETS_UNUSED = "sockets_unused"
-    READY = "ready"
-    CONFIGURATION = "configuration_problem"
-    RELOADED = "reloaded"
-    RELOAD_REFUSED = "reload_refused"
-    RELOAD_NEEDS_RESTART = "reload_needs_restart"
-    DRAINING = "draining"
-    DRAIN_CUT = "drain_cut_short"
-    STOPPED = "stopped"
-    CONNECTION_REFUSED = "connection_refused"
-    SESSION_CLOSED = "session_closed"
-    CONNECTION_BROKEN = "connection_broken"
-    REFUSED = "command_refused"
-    LOGIN_FAILED = "login_failed"
-    LOGIN_UNCHECKED = "login_unchecked"
-    MESSAGE = "message"
-    ATTEMPT_DEFERRED = "attempt_deferred"
-    SLOWED = "slowed"
-    PAUSED = "paused"
-    QUOTA_USED_UP = "quota_used_up"
-    RESUMED = "resumed"
-    QUOTA_READ = "quota_read"
-    QUOTA_UNKNOWN = "quota_unknown"
-    ERROR = "internal_error"
-    LIBRARY = "library"
 
 
 @dataclass(slots=True)
@@ -75,9 +36,12 @@ class Receipt:
     message: Message | None = None
     outcome: Outcome | None = None
     dry_run: bool = False
+    queued: bool = False
 
     def verdict(self, reply: Reply) -> str:
         """One word for logs and metrics."""
+        if self.queued:
+            return "queued"
         if isinstance(self.outcome, Delivered):
             return "delivered"
         if self.dry_run and reply.positive:
@@ -89,7 +53,7 @@ class Receipt:
         return "error" if reply.temporary else "refused"
 
 
-class Journal:
+class Journal(QueueLog):
     """Writes events and counts what is counted."""
 
     def __init__(self, log: Any, metrics: Metrics, *, masked: bool = False) -> None:
@@ -292,61 +256,3 @@ def _about(receipt: Receipt) -> dict[str, Any]:
     elif receipt.outcome is not None:
         fields |= {"cause": receipt.outcome.cause, "detail": receipt.outcome.detail}
     return fields
-
-
-def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
-    """A logger that writes whole lines to `stream` (standard output when None)."""
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=True)
-    if form == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=False)
-    return structlog.wrap_logger(
-        structlog.WriteLogger(cast("TextIO", _Unbreakable(stream or sys.stdout))),
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _in_reading_order,
-            *([structlog.processors.format_exc_info] if form == "json" else []),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _in_reading_order(_: Any, level: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Time, level and event first: lines are read by people too."""
-    return {"timestamp": fields.pop("timestamp"), "level": level, "event": str(fields.pop("event")), **fields}
-
-
-class _Unbreakable:
-    """A stream that loses what it cannot write: a full disk or a closed pipe must not keep mail from its answer."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            return self._stream.write(text)
-        return 0
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
-
-
-class _Bridge(logging.Handler):
-    """Passes what libraries say on as one of our events."""
-
-    def __init__(self, log: Any) -> None:
-        super().__init__(logging.WARNING)
-        self._out = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._out.warning(Event.LIBRARY, logger=record.name, message=record.getMessage()[:500])
-
-
-def adopt_libraries(log: Any) -> None:
-    """Send the libraries' warnings to our log, and nothing below: aiosmtpd would write message contents."""
-    root = logging.getLogger()
-    root.handlers[:] = [_Bridge(log)]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("mail.log").setLevel(logging.CRITICAL)

@@ -8,7 +8,7 @@ our own words (outcomes, reply codes), never by what a client sends. Safe to ren
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -39,7 +39,9 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self._registry = registry = CollectorRegistry()
-        self._messages = Counter("ses_relay_messages", "Messages answered", _ROUTE, registry=registry)
+        self._messages = Counter(
+            "ses_relay_messages", "Messages answered, and parcels that have left the queue", _ROUTE, registry=registry
+        )
         self._recipients = Counter("ses_relay_recipients", "Recipients of the messages", _ROUTE, registry=registry)
         self._seconds = Histogram(
             "ses_relay_delivery_seconds",
@@ -64,6 +66,10 @@ class Metrics:
             ("credentials", "region"),
             registry=registry,
         )
+        self._queued = Gauge("ses_relay_queue_messages", "Parcels in the spool", ("state",), registry=registry)
+        self._oldest = Gauge(
+            "ses_relay_queue_oldest_seconds", "Age of what has waited longest for delivery", registry=registry
+        )
         self._connections = Gauge("ses_relay_connections", "Open client connections", registry=registry)
         self._loop_lag = Gauge(
             "ses_relay_loop_lag_seconds", "Longest delay of the event loop in the last 15 s", registry=registry
@@ -78,12 +84,23 @@ class Metrics:
         self, identity: str, region: str, transport: str, outcome: str, *, recipients: int, size: int, seconds: float
     ) -> None:
         """One message was answered; `size` in bytes as received, `seconds` from the end of DATA."""
-        key = (identity, region, transport, outcome)
-        route = self._routes.get(key) or self._open_route(key)
+        route = self._route((identity, region, transport, outcome))
         route.messages.inc()
         route.recipients.inc(recipients)
         route.seconds.observe(seconds)
         route.size.observe(size)
+
+    def left_queue(self, identity: str, region: str, transport: str, outcome: str, recipients: int) -> None:
+        """A spooled parcel is delivered or dead."""
+        route = self._route((identity, region, transport, outcome))
+        route.messages.inc()
+        route.recipients.inc(recipients)
+
+    def queue(self, parcels: Mapping[str, int], oldest_s: float) -> None:
+        """How many parcels there are of each state, and how long the oldest has been waiting."""
+        for state in ("queued", "held", "dead"):
+            self._queued.labels(state).set(parcels.get(state, 0))
+        self._oldest.set(oldest_s)
 
     def rejected(self, reply: Reply) -> None:
         """A client was told 4yz or 5yz; the text is not counted by, since it may quote SES."""
@@ -115,6 +132,9 @@ class Metrics:
         """Return the page and its content type, in the newest form that the Accept header `accept` allows."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+    def _route(self, key: tuple[str, str, str, str]) -> _Route:
+        return self._routes.get(key) or self._open_route(key)
 
     def _open_route(self, key: tuple[str, str, str, str]) -> _Route:
         route = self._routes[key] = _Route(

@@ -21,7 +21,7 @@ from typing import Literal
 from relay.address import split
 from relay.arn import IdentityArn
 from relay.errors import Rejection
-from relay.model import Buffer, Client, Identity
+from relay.model import UNKNOWN_PEER, Buffer, Client, Identity
 from relay.policy import stripping
 from relay.policy.admission import ClientRule
 from relay.policy.authorship import Author, Authority
@@ -175,7 +175,8 @@ def _received(client: Client, rules: HeaderRules, stamp: Stamp) -> str:
     origin, protocol = "", "ESMTP"
     if rules.received == "full":
         tag = "IPv6:" if ":" in client.peer else ""
-        peer = client.peer if client.peer == "unix" else f"[{tag}{_ODD.sub('?', client.peer)}]"
+        placeless = client.peer in ("unix", UNKNOWN_PEER)
+        peer = client.peer if placeless else f"[{tag}{_ODD.sub('?', client.peer)}]"
         origin = f"from {_ODD.sub('?', client.helo)[:255] or 'unknown'} ({peer}) "
         protocol += "S" * client.tls + "A" * (client.user is not None)  # RFC 3848
     return f"{origin}by {rules.hostname} with {protocol} id {stamp.id}; {format_datetime(stamp.when)}"

@@ -10,8 +10,6 @@ from relay.policy.admission import Admission
 from relay.policy.headers import HeaderRules
 from relay.policy.routing import Router
 
-SES_RECIPIENTS = 50  # per message; SES developer guide, "Service quotas"
-
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:

@@ -56,6 +56,10 @@ class Suspension:
         """Whether a probe is under way, whose end nobody knows."""
         return self._probe is not None
 
+    def is_probe(self, parcel: Parcel) -> bool:
+        """Whether it is the one that is to find out."""
+        return parcel is self._probe
+
     def begin(self, parcel: Parcel) -> None:
         """A parcel goes, since `opens_at` has come."""
         if self.reason is not None:

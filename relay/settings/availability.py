@@ -13,7 +13,6 @@ from relay.settings.coverage import Regions
 from relay.settings.load import Loaded, conclude, examine
 from relay.settings.model import Settings
 from relay.settings.problems import Keys, Problem, key_path, show
-from relay.settings.sections import Delivery
 from relay.settings.source import Source
 
 Asks = Callable[[Any], bool]
@@ -26,12 +25,6 @@ def _other_than(value: object) -> Asks:
 
 
 MISSING: tuple[tuple[str, Asks, str], ...] = (
-    ("delivery.acknowledge", _other_than("on_delivery"), "on_delivery; the spool is"),
-    ("delivery.retry", _other_than(Delivery().retry), "the default; the spool is"),
-    ("delivery.lifetime", _other_than(Delivery().lifetime), "the default; the spool is"),
-    ("delivery.delay_warning", _other_than("off"), "off; bounces are"),
-    ("spool", bool, "no such section; the spool is"),
-    ("bounces", bool, "no such section; bounces are"),
     ("reload.watch", bool, "false; SIGHUP reloads; watching files is"),
 )
 

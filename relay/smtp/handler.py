@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from relay import replies
 from relay.address import parse_path
@@ -21,7 +22,7 @@ from relay.policy.rulebook import RuleBook
 from relay.smtp.collector import Collector
 from relay.smtp.parameters import mail_parameters, wants_silence
 
-HandOn = Callable[[Coroutine[None, None, Reply], Collector], asyncio.Task[Reply]]
+HandOn = Callable[[Coroutine[None, None, Any], Collector], asyncio.Task[Any]]
 
 
 class Dialogue:
@@ -90,6 +91,9 @@ class Dialogue:
         declared = mail_parameters(rest)
         book = self._intake.book
         rule = self._admitted(book)
+        refusal = self._intake.refusal()
+        if refusal is not None:
+            raise Rejection(refusal)
         if declared.size > book.message_bytes:
             raise Rejection(replies.TOO_BIG)
         book.router.route(sender)
@@ -129,9 +133,14 @@ class Dialogue:
             self._judge_again(book)
         silent = frozenset(address for address, asked in self._recipients.items() if asked)
         envelope = Envelope(self._sender or "", tuple(self._recipients), silent)
-        submission = Submission(self.client, self._admitted(book), envelope, collector.content, self._has_gone)
+
+        def hand_on(work: Coroutine[None, None, Any]) -> asyncio.Task[Any]:
+            return self._hand_on(work, collector)
+
+        submission = Submission(self.client, self._admitted(book), envelope, collector.content, self._has_gone, hand_on)
         # Shielded: a client that goes away cancels the waiting, never the message.
-        return await asyncio.shield(self._hand_on(self._intake.accept(submission), collector))
+        reply: Reply = await asyncio.shield(hand_on(self._intake.accept(submission)))
+        return reply
 
     def _judge_again(self, book: RuleBook) -> None:
         """A reload came between MAIL and the message: all of it is judged by the rules of now. Raises Rejection."""

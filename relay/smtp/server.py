@@ -14,6 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from relay import replies
 from relay.intake import Intake
@@ -82,8 +83,8 @@ class Server:
         self._listeners: list[tuple[asyncio.Server, OpenSocket]] = []
         self._connections: dict[Connection, str] = {}
         self._per_client: Counter[str] = Counter()
-        self._messages: set[asyncio.Task[Reply]] = set()
-        self._handed_on: set[int] = set()  # collectors whose content a message under way still needs
+        self._messages: set[asyncio.Task[Any]] = set()
+        self._handed_on: Counter[int] = Counter()  # collectors whose content a message under way still needs
         self._draining = False
         self._quiet = asyncio.Event()
         self._prefix = secrets.token_hex(3)
@@ -101,7 +102,7 @@ class Server:
 
     @property
     def messages(self) -> int:
-        """Messages that are whole and not yet answered."""
+        """Messages that are whole and not yet answered, and attempts that go on after the answer."""
         return len(self._messages)
 
     def change(self, limits: ServerLimits) -> None:
@@ -162,16 +163,18 @@ class Server:
         if not self._per_client[peer]:
             del self._per_client[peer]
 
-    def hand_on(self, work: Coroutine[None, None, Reply], collector: Collector) -> asyncio.Task[Reply]:
-        """Run a message to its end, whatever becomes of its connection."""
+    def hand_on(self, work: Coroutine[None, None, Any], collector: Collector) -> asyncio.Task[Any]:
+        """Run a message to its end, whatever becomes of its connection; also what goes on after its answer."""
         task = self.loop.create_task(work)
         self._messages.add(task)
-        self._handed_on.add(id(collector))
+        self._handed_on[id(collector)] += 1
 
-        def done(finished: asyncio.Task[Reply]) -> None:
+        def done(finished: asyncio.Task[Any]) -> None:
             self._messages.discard(finished)
-            self._handed_on.discard(id(collector))
-            self._room.release(collector)
+            self._handed_on[id(collector)] -= 1
+            if not self._handed_on[id(collector)]:
+                del self._handed_on[id(collector)]
+                self._room.release(collector)
             self._note_quiet()
 
         task.add_done_callback(done)

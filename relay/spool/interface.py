@@ -96,7 +96,8 @@ class Spooled:
     """One parcel in the spool, without its content. `id` is unique and begins with the id of its mail.
 
     `number` orders parcels by when they were made. `since` is when its lifetime began: when the mail arrived, or when
-    an operator revived it. `ticket` is 0 but for whoever holds the lease; `part.due` is the lease's end then.
+    an operator revived it. `leased`: somebody has it in hand; once it is claimed, `part.due` is the lease's end. `ticket` is
+    0 but for whoever holds the lease.
     """
 
     number: int
@@ -109,6 +110,7 @@ class Spooled:
     size: int
     state: State
     part: Part
+    leased: bool = False
     ticket: int = 0
 
 
@@ -130,10 +132,23 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """The parcels of a query that have one state and lane; `oldest` is when the first of their mails arrived."""
+
+    state: State
+    lane: str
+    parcels: int
+    recipients: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """Which parcels; each criterion that is given must be met. `ids` are of parcels or mails.
 
-    At most `limit` of them, by their numbers, from the one after `after`.
+    `sender` and `recipient` are patterns in the form that `relay.policy.patterns.check_pattern` gives them: an address,
+    "@example.com", "@.example.com" (its subdomains), "*" (any address), or "<>" (no sender). Mails arrived before the
+    one time, and at the other or later. At most `limit` parcels, by their numbers, from the one after `after`.
     """
 
     ids: tuple[str, ...] = ()
@@ -142,6 +157,7 @@ class Query:
     sender: str | None = None
     recipient: str | None = None
     arrived_before: float | None = None
+    arrived_since: float | None = None
     after: int = 0
     limit: int = 1000
 
@@ -152,11 +168,13 @@ class Standing:
 
     `trusted` is False once a sync has failed or damage was found: mail is refused until the engine has been mended,
     while deliveries go on. `waiting_s` is how long the oldest write has been waiting for the disk.
+    `full`: it is room that is lacking.
     """
 
     trusted: bool
     trouble: str | None
     waiting_s: float
+    full: bool = False
 
 
 class Spool(Protocol):
@@ -169,6 +187,15 @@ class Spool(Protocol):
         """Lease the parcels of a lane that are due, the longest due first; an expired lease counts as none.
 
         Each counts as attempted from now on. At a cost that does not depend on how many others wait.
+        """
+
+    async def claim_old(
+        self, since: float, now: float, until: float, limit: int, *, unwarned: bool
+    ) -> tuple[Spooled, ...]:
+        """Lease queued parcels that have waited since then or longer, whichever lane, and which nobody works on.
+
+        For telling about them, not for delivery: none counts as attempted, and `part.due` stays what it was.
+        `unwarned`: only those whose sender has not been told.
         """
 
     async def renew(self, parcel: Spooled, until: float) -> bool:
@@ -196,11 +223,17 @@ class Spool(Protocol):
     async def totals(self) -> tuple[Total, ...]:
         """How many parcels there are of each state that has any."""
 
+    async def tally(self, query: Query) -> tuple[Tally, ...]:
+        """How many parcels of a query there are of each lane and state, whatever its `limit`."""
+
     async def content(self, mail: str) -> Buffer | None:
         """The content of a mail, None when it is gone."""
 
     async def alter(self, query: Query, action: Action, now: float) -> int:
         """Do what an operator asks for to all parcels of a query; how many it was done to."""
+
+    async def hasten(self, latest: float) -> int:
+        """Nothing that is queued is due later than that, for when the clock was set back; how many were."""
 
     async def forget(self, died_before: float) -> int:
         """Remove dead parcels that have been kept for long enough; how many."""

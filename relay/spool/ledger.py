@@ -93,6 +93,13 @@ class Ledger:
         numbers = [number for (number,) in self.connection.execute(sql, (lane, now, limit))]
         return tuple(self._lease(number, until) for number in numbers)
 
+    def claim_old(self, since: float, now: float, until: float, limit: int, *, unwarned: bool) -> tuple[Spooled, ...]:
+        """Lease what has waited for long; what is leased has its turn anyway."""
+        sql = """SELECT number, due FROM parcels WHERE state = 'queued' AND since <= ?
+            AND (ticket = 0 OR due <= ?) AND (NOT ? OR warned = 0) ORDER BY since, number LIMIT ?"""
+        found = list(self.connection.execute(sql, (since, now, unwarned, limit)))
+        return tuple(self._lease_as_it_is(number, due, until) for number, due in found)
+
     def renew(self, parcel: Spooled, until: float) -> bool:
         """Move the end of a lease."""
         self.connection.execute(
@@ -159,8 +166,14 @@ class Ledger:
         """End the leases of a process that is no more; nothing is due later than `latest`, whatever the clock did."""
         self.connection.execute("UPDATE parcels SET ticket = 0, due = min(due, ?) WHERE ticket != 0", (now,))
         released = self.connection.changes()
-        self.connection.execute("UPDATE parcels SET due = ? WHERE state = 'queued' AND due > ?", (latest, latest))
+        self.hasten(latest)
         return released
+
+    def hasten(self, latest: float) -> int:
+        """Bring forward what is due later than that, but for leases."""
+        sql = "UPDATE parcels SET due = ? WHERE state = 'queued' AND ticket = 0 AND due > ?"
+        self.connection.execute(sql, (latest, latest))
+        return self.connection.changes()
 
     def mark(self, now: float) -> None:
         """Write that it is `now`, for the sake of writing."""
@@ -182,6 +195,12 @@ class Ledger:
             (ticket, until, number),
         )
         return self._read(number, ticket)
+
+    def _lease_as_it_is(self, number: int, due: float, until: float) -> Spooled:
+        ticket = next(self._tickets)
+        self.connection.execute("UPDATE parcels SET ticket = ?, due = ? WHERE number = ?", (ticket, until, number))
+        parcel = self._read(number, ticket)
+        return replace(parcel, part=replace(parcel.part, due=due))
 
     def _read(self, number: int, ticket: int) -> Spooled:
         sql = f"SELECT {COLUMNS} FROM {JOINED} WHERE p.number = ?"  # noqa: S608 - our own words

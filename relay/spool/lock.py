@@ -1,7 +1,8 @@
 """One relay for each spool: a lock on a file beside it, held for as long as the process lives.
 
 The kernel lets go of it when the process ends, however it ends. Queue commands do not take it: they share the
-database with the relay as SQLite lets them.
+database with the relay as SQLite lets them. They may look whether somebody has it, by `holder`, which keeps it for an
+instant; a relay that starts in that instant tries again.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 from relay.spool.trouble import SpoolRefused
+
+_TRIES: Final = 5
+_PAUSE_S: Final = 0.02
 
 
 class Lock:
@@ -19,14 +25,12 @@ class Lock:
 
     def __init__(self, spool: Path) -> None:
         self._descriptor = os.open(f"{spool}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        if not any(_locked(self._descriptor, fcntl.LOCK_EX, pause_s) for pause_s in [0.0] + [_PAUSE_S] * _TRIES):
+            process = _written(self._descriptor)
             self.release()
             raise SpoolRefused(
-                f"another relay (process {holder}) uses the spool {spool}; each relay needs a spool of its own"
-            ) from None
+                f"another relay (process {process}) uses the spool {spool}; each relay needs a spool of its own"
+            )
         with contextlib.suppress(OSError):  # on a full disk the number is missing, the lock is not
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -34,3 +38,29 @@ class Lock:
     def release(self) -> None:
         """Let go of it; the file stays, since removing it could take it from under the next one's lock."""
         os.close(self._descriptor)
+
+
+def holder(spool: Path) -> str | None:
+    """The process id of the relay that uses a spool, as it wrote it; None when none does. Raises OSError."""
+    try:
+        descriptor = os.open(f"{spool}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _locked(descriptor, fcntl.LOCK_SH) else _written(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, kind: int, pause_s: float = 0.0) -> bool:
+    """Try to lock, after a pause."""
+    time.sleep(pause_s)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _written(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"

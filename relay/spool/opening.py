@@ -72,9 +72,11 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
 
 def share(opening: Opening) -> Ledger:
     """Open a spool that exists, beside whoever uses it. Raises SpoolRefused or SpoolTrouble."""
-    if not opening.path.exists():
-        raise SpoolRefused(f"there is no spool {opening.path}")
     try:
+        if not opening.path.exists():
+            raise SpoolRefused(f"there is no spool {opening.path}")
+        if not folder(opening.path).is_dir():
+            raise SpoolRefused(f"{folder(opening.path)} is missing: start the relay once")
         return Ledger(open_file(opening.path, mine=False, vfs=opening.vfs))
     except (apsw.Error, OSError) as error:
         raise trouble(error) from error

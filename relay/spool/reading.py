@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import apsw
 
-from relay.spool.interface import Lane, Query, Spooled, State, Total
+from relay.policy.patterns import ANY, NULL
+from relay.spool.interface import Lane, Query, Spooled, State, Tally, Total
 from relay.spool.rows import COLUMNS, spooled
 
 JOINED: Final = "parcels p JOIN mails m ON m.number = p.mail"
@@ -24,6 +26,9 @@ _AGENDA: Final = """
     FROM lanes WHERE lane IS NOT NULL
 """
 
+# A pattern as LIKE compares it, without case, and what must stand before the @ just so
+_MATCHES: Final = "{0} LIKE :{1} ESCAPE '!' AND substr({0}, 1, length(:{1}_local)) = :{1}_local"
+
 _CRITERIA: Final = {
     "ids": """p.number IN (
         SELECT parcels.number FROM json_each(:ids) AS wanted
@@ -31,9 +36,10 @@ _CRITERIA: Final = {
         JOIN parcels ON parcels.mail = mails.number AND parcels.position = ifnull(wanted.value ->> 1, position))""",
     "state": "p.state = :state",
     "lane": "p.lane = :lane",
-    "sender": "m.sender = :sender",
-    "recipient": "EXISTS (SELECT 1 FROM json_each(p.recipients) WHERE value = :recipient)",
+    "sender": _MATCHES.format("m.sender", "sender"),
+    "recipient": f"EXISTS (SELECT 1 FROM json_each(p.recipients) WHERE {_MATCHES.format('value', 'recipient')})",  # noqa: S608 - ours
     "arrived_before": "m.arrived < :arrived_before",
+    "arrived_since": "m.arrived >= :arrived_since",
 }
 
 
@@ -55,6 +61,14 @@ def totals(connection: apsw.Connection) -> tuple[Total, ...]:
     return tuple(Total(State(state), count, oldest) for state, count, oldest in connection.execute(sql))
 
 
+def tally(connection: apsw.Connection, query: Query) -> tuple[Tally, ...]:
+    """The parcels of a query by lane and state."""
+    where, values = criteria(query)
+    sql = f"""SELECT p.state, p.lane, count(*), sum(json_array_length(p.recipients)), min(m.arrived) FROM {JOINED}
+        WHERE {where} GROUP BY p.lane, p.state ORDER BY p.lane, p.state"""  # noqa: S608 - our own words
+    return tuple(Tally(State(state), *rest) for state, *rest in connection.execute(sql, values))
+
+
 def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes | None] | None:
     """Where the content of a mail is: the name of its file, or else the content itself. None: there is no such mail."""
     sql = "SELECT m.file, c.content FROM mails m LEFT JOIN contents c ON c.mail = m.number WHERE m.id = ?"
@@ -73,7 +87,26 @@ def criteria(query: Query) -> tuple[str, dict[str, Any]]:
     where = [_CRITERIA[name] for name in values]
     if query.ids:
         values["ids"] = json.dumps([pair for one in query.ids for pair in _meanings(one)])
+    for name in ("sender", "recipient"):
+        if name in values:
+            values |= dict(zip((name, f"{name}_local"), _compared(values[name]), strict=True))
     return " AND ".join(["p.number > :after", *where]), values | {"after": query.after, "limit": query.limit}
+
+
+def _compared(pattern: str) -> tuple[str, str]:
+    """A pattern for LIKE, and the local part that it asks for.
+
+    Addresses of the spool are canonical, as patterns are: letter case in the domain is all that may differ.
+    """
+    if pattern == NULL:
+        return "", ""
+    if pattern == ANY:
+        return "_%", ""
+    local, at, domain = pattern.rpartition("@")
+    start = "%" if pattern.startswith("@") else ""
+    at = "" if domain.startswith(".") else at  # in some subdomain: anything may stand before the dot
+    escaped = re.sub(r"[!%_]", r"!\g<0>", f"{local}{at}{domain}")
+    return f"{start}{escaped}", local
 
 
 def _meanings(identifier: str) -> list[tuple[str, int | None]]:

@@ -12,14 +12,14 @@ Row = tuple[Any, ...]
 
 # What `spooled` reads, of parcels p and their mails m
 COLUMNS: Final = (
-    "p.number, p.position, m.id, m.arrived, p.since, m.client, m.sender, m.silent, m.size, p.state, "
+    "p.number, p.position, m.id, m.arrived, p.since, m.client, m.sender, m.silent, m.size, p.state, p.ticket != 0, "
     "p.recipients, p.due, p.lane, p.attempts, p.lost, p.warned, p.last"
 )
 
 
 def spooled(row: Row, ticket: int = 0) -> Spooled:
     """A parcel of a row of `COLUMNS`; only whoever has claimed it is given its ticket."""
-    number, position, mail, arrived, since, client, sender, silent, size, state, *part = row
+    number, position, mail, arrived, since, client, sender, silent, size, state, leased, *part = row
     recipients = tuple(json.loads(part[0]))
     return Spooled(
         number=number,
@@ -32,6 +32,7 @@ def spooled(row: Row, ticket: int = 0) -> Spooled:
         size=size,
         state=State(state),
         part=Part(recipients, part[1], part[2], part[3], part[4], bool(part[5]), _verdict(part[6])),
+        leased=bool(leased),
         ticket=ticket,
     )
 

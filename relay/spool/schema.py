@@ -59,6 +59,7 @@ MIGRATIONS: Final = (
     CREATE TABLE marks (name TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
 
     CREATE INDEX parcels_by_due ON parcels (state, lane, due, number);
+    CREATE INDEX parcels_by_age ON parcels (state, since);
     CREATE INDEX parcels_leased ON parcels (ticket) WHERE ticket != 0;
     """,
 )

@@ -20,7 +20,7 @@ from relay.model import Buffer
 from relay.spool import reading
 from relay.spool.bodies import Bodies
 from relay.spool.faults import trouble
-from relay.spool.interface import Action, Lane, Part, Posting, Query, Spooled, Standing, Total, Verdict
+from relay.spool.interface import Action, Lane, Part, Posting, Query, Spooled, Standing, Tally, Total, Verdict
 from relay.spool.ledger import Ledger, Prepared
 from relay.spool.lock import Lock
 from relay.spool.mend import Mended, mend
@@ -57,6 +57,12 @@ class SqliteSpool:
         """Lease what is due in a lane."""
         return await self._done(lambda ledger: ledger.claim(lane, now, until, limit))
 
+    async def claim_old(
+        self, since: float, now: float, until: float, limit: int, *, unwarned: bool
+    ) -> tuple[Spooled, ...]:
+        """Lease what has waited for long, for telling about it."""
+        return await self._done(lambda ledger: ledger.claim_old(since, now, until, limit, unwarned=unwarned))
+
     async def renew(self, parcel: Spooled, until: float) -> bool:
         """Keep a lease for longer."""
         return await self._done(lambda ledger: ledger.renew(parcel, until))
@@ -83,6 +89,10 @@ class SqliteSpool:
         """Parcels by state."""
         return await self._look(reading.totals)
 
+    async def tally(self, query: Query) -> tuple[Tally, ...]:
+        """How many parcels of a query there are of each lane and state."""
+        return await self._look(lambda connection: reading.tally(connection, query))
+
     async def content(self, mail: str) -> Buffer | None:
         """The content of a mail, None when it is gone."""
         return await self._look(lambda connection: self._content(connection, mail))
@@ -90,6 +100,10 @@ class SqliteSpool:
     async def alter(self, query: Query, action: Action, now: float) -> int:
         """Do what an operator asks for."""
         return await self._done(lambda ledger: ledger.alter(query, action, now))
+
+    async def hasten(self, latest: float) -> int:
+        """Bring forward what is due later than that."""
+        return await self._done(lambda ledger: ledger.hasten(latest))
 
     async def forget(self, died_before: float) -> int:
         """Remove dead parcels that have been kept for long enough."""
@@ -109,8 +123,10 @@ class SqliteSpool:
     def standing(self) -> Standing:
         """How it is, at this moment."""
         reason = self._writer.distrust or self._writer.last_trouble
-        words = str(reason) if reason else shortage(self._opening.path.parent, self._opening.min_free_bytes)
-        return Standing(self._writer.distrust is None, words, self._writer.waiting_s)
+        lacking = None if reason else shortage(self._opening.path.parent, self._opening.min_free_bytes)
+        full = lacking is not None or (reason is not None and reason.kind is Kind.FULL)
+        words = str(reason) if reason else lacking
+        return Standing(self._writer.distrust is None, words, self._writer.waiting_s, full)
 
     async def close(self) -> None:
         """End, when everything that was asked for has been done."""

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from relay.delivery.conditions import Conditions
 from relay.delivery.pace import Arrival, Clock, Gate
 from relay.model import Cause, Deferred, Delivered, Outcome, Parcel, Reply
-from relay.observe.log import Journal, open_log
+from relay.observe.log import Journal
+from relay.observe.log_output import open_log
 from relay.observe.metrics import Metrics
 
 T = TypeVar("T")

@@ -8,7 +8,8 @@ import listener
 import pytest
 
 from relay.model import Client, Outcome
-from relay.observe.log import Journal, open_log
+from relay.observe.log import Journal
+from relay.observe.log_output import open_log
 from relay.observe.metrics import Metrics
 from relay.replies import NO_RULE
 

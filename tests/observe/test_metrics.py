@@ -128,6 +128,7 @@ def test_every_name_is_ours_and_documented(metrics: Metrics) -> None:
         "ses_relay_messages", "ses_relay_recipients", "ses_relay_delivery_seconds", "ses_relay_message_bytes",
         "ses_relay_rejections", "ses_relay_unknown_outcomes", "ses_relay_throttled", "ses_relay_connections",
         "ses_relay_pace_recipients_per_second", "ses_relay_loop_lag_seconds", "ses_relay_build_info",
+        "ses_relay_queue_messages", "ses_relay_queue_oldest_seconds",
     }  # fmt: skip
     assert all(families.values())
 

@@ -4,18 +4,11 @@ import pytest
 from settings_samples import IDENTITY, Load, Write
 
 from relay.settings.availability import load_available, unavailable
-from relay.settings.model import Delivery, Settings, Spool
+from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError
+from relay.settings.sections import Reload
 
-LATER = {
-    "delivery.acknowledge": "delivery: {acknowledge: on_spool}\nspool: {path: spool.db}",
-    "delivery.retry": "delivery: {retry: [1m]}",
-    "delivery.lifetime": "delivery: {lifetime: 4d}",
-    "delivery.delay_warning": "delivery: {delay_warning: 4h}",
-    "spool": "spool: {path: spool.db}",
-    "bounces": "bounces: {from: mailer-daemon@example.com}",
-    "reload.watch": "reload: {watch: true}",
-}
+LATER = {"reload.watch": "reload: {watch: true}"}
 
 
 @pytest.mark.parametrize(("key", "text"), LATER.items(), ids=LATER)
@@ -44,19 +37,13 @@ def test_defaults_that_are_written_out_are_available(write: Write) -> None:
 
 def test_settings_made_in_python_are_looked_at_too() -> None:
     """Without a file there is no line, but the key and the reason."""
-    settings = Settings(
-        identities=(),
-        delivery=Delivery(lifetime=60),
-        spool=Spool("spool.db"),  # type: ignore[arg-type] # text is taken as in a file
-    )
+    problems = unavailable(Settings(identities=(), reload=Reload(watch=True)))
 
-    problems = unavailable(settings)
-
-    assert [problem.key for problem in problems] == ["delivery.lifetime", "spool"]
+    assert [problem.key for problem in problems] == ["reload.watch"]
 
 
 def test_errors_and_what_is_missing_are_said_at_once(write: Write) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_available(write(f"{IDENTITY}spool: {{path: spool.db}}\nlimits: {{hops: none}}\n"), {})
+        load_available(write(f"{IDENTITY}reload: {{watch: true}}\nlimits: {{hops: none}}\n"), {})
 
-    assert [problem.key for problem in caught.value.problems] == ["spool", "limits.hops"]
+    assert [problem.key for problem in caught.value.problems] == ["reload.watch", "limits.hops"]

@@ -10,7 +10,8 @@ import pytest
 from spool_parts import CLIENT, EVERYTHING, LATER, NEVER, contents_now, everything, mail, opened, posting
 
 from relay.model import Cause, Envelope
-from relay.spool.interface import Action, Lane, Part, Posting, Query, Spool, Spooled, Standing, State, Total
+from relay.policy.patterns import PatternIndex, check_pattern
+from relay.spool.interface import Action, Lane, Part, Posting, Query, Spool, Spooled, Standing, State, Tally, Total
 from relay.spool.sqlite import SqliteSpool
 
 TWO = ("a@customer.example", "b@customer.example")
@@ -314,10 +315,16 @@ async def filled(spool: SqliteSpool) -> list[str]:
         (Query(lane="b"), [2, 4]),
         (Query(lane="b", state=State.DEAD), [4]),
         (Query(sender="app@example.com"), [1, 2, 3]),
+        (Query(sender="<>"), [4]),
         (Query(sender=""), [4]),
+        (Query(sender="*"), [1, 2, 3]),
         (Query(recipient="b@customer.example"), [2]),
         (Query(recipient="customer.example"), []),
+        (Query(recipient="@customer.example"), [1, 2]),
+        (Query(recipient="@other.example", state=State.HELD), [3]),
         (Query(arrived_before=20.0), [1, 2]),
+        (Query(arrived_since=20.0), [3, 4]),
+        (Query(arrived_since=11.0, arrived_before=30.0), [3]),
         (Query(limit=2), [1, 2]),
         (Query(limit=2, after=2), [3, 4]),
         (Query(ids=("nothing", "nothing.1")), []),
@@ -328,6 +335,75 @@ async def test_a_query_finds_what_meets_every_criterion(tmp_path: Path, query: Q
         await filled(spool)
 
         assert [one.number for one in await spool.inspect(query)] == found
+
+
+PEOPLE = (
+    "ann@example.com",
+    "Ann@example.com",
+    "ann@EXAMPLE.com",
+    "ann@mail.example.com",
+    "ann@notexample.com",
+    '"a@example.com"@other.example',
+    '"@.example.com"@other.example',
+    "a_n@example.com",
+    "100%!@example.com",
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("ann@example.com", {0, 2}),
+        ("@example.com", {0, 1, 2, 7, 8}),
+        ("@.example.com", {3}),
+        ("*", set(range(len(PEOPLE)))),
+        ("<>", set()),
+        ('"a@example.com"@other.example', {5}),
+        ("@other.example", {5, 6}),
+        ("a_n@example.com", {7}),
+        ("100%!@example.com", {8}),
+        ("1%@example.com", set()),
+    ],
+)
+async def test_addresses_match_as_they_do_in_the_configuration(tmp_path: Path, pattern: str, found: set[int]) -> None:
+    """Senders and recipients alike: the domain without case, the rest exactly, and no character is a wildcard."""
+    index = PatternIndex([(pattern, True)])
+    async with opened(tmp_path) as spool:
+        for person in PEOPLE:
+            await spool.put(posting(mail(b"x", person, envelope=Envelope(person, (person,)))))
+
+        by_sender = {one.envelope.sender for one in await spool.inspect(Query(sender=check_pattern(pattern)))}
+        by_recipient = {one.part.recipients[0] for one in await spool.inspect(Query(recipient=check_pattern(pattern)))}
+
+    assert by_sender == by_recipient == {PEOPLE[number] for number in found}
+    assert by_sender == {person for person in PEOPLE if index.match(person)}
+
+
+async def test_a_tally_counts_what_a_query_finds(tmp_path: Path) -> None:
+    """By lane and state, however few a page of it shows."""
+    async with opened(tmp_path) as spool:
+        assert await spool.tally(Query()) == ()
+        await filled(spool)
+        both = mail(b"x", *TWO, arrived=5.0)
+        await spool.put(posting(both, Part(TWO, 1.0, "a")))
+
+        assert await spool.tally(Query(limit=1)) == (
+            Tally(State.HELD, "a", 1, 1, 20.0), Tally(State.QUEUED, "a", 2, 3, 5.0),
+            Tally(State.DEAD, "b", 1, 1, 30.0), Tally(State.QUEUED, "b", 1, 1, 10.0),
+        )  # fmt: skip
+        assert await spool.tally(Query(recipient="a@customer.example", lane="a")) == (
+            Tally(State.QUEUED, "a", 2, 3, 5.0),
+        )
+
+
+async def test_what_is_leased_looks_leased_until_it_is_given_back(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+        (mine,) = await claim_all(spool)
+
+        assert [one.leased for one in await spool.inspect(Query())] == [True]
+        await spool.reschedule(mine, [mine.part])
+        assert [one.leased for one in await spool.inspect(Query())] == [False]
 
 
 async def test_ids_are_of_mails_or_of_parcels(tmp_path: Path) -> None:

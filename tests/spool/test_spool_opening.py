@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from spool_parts import contents, contents_now, everything, mail, opened, posting
 
 from relay.spool.interface import Action, Query
+from relay.spool.lock import Lock, holder
 from relay.spool.opening import Opening
 from relay.spool.schema import MIGRATIONS
 from relay.spool.sqlite import open_spool, share_spool
@@ -40,6 +42,51 @@ async def test_a_second_relay_is_told_who_has_it(tmp_path: Path) -> None:
 
     async with opened(tmp_path):
         pass
+
+
+async def test_anybody_may_ask_who_has_it(tmp_path: Path) -> None:
+    """Without being in the way of the next relay."""
+    path = tmp_path / "spool.db"
+    before = holder(path)
+    async with opened(tmp_path):
+        during = holder(path)
+
+    assert (before, during, holder(path)) == (None, str(os.getpid()), None)
+    async with opened(tmp_path):
+        pass
+
+
+def test_a_relay_that_starts_while_somebody_asks_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks has the lock for an instant."""
+    path = tmp_path / "spool.db"
+    Path(f"{path}.lock").touch(0o600)
+    asking = os.open(f"{path}.lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if seconds:
+            fcntl.flock(asking, fcntl.LOCK_UN)
+
+    monkeypatch.setattr("relay.spool.lock.time.sleep", pause)
+    lock = Lock(path)
+    os.close(asking)
+
+    assert len([pause for pause in pauses if pause]) == 1
+    assert holder(path) == str(os.getpid())
+    lock.release()
+
+
+async def test_a_spool_without_its_folder_is_not_mended_behind_a_relay_s_back(tmp_path: Path) -> None:
+    """A queue command makes nothing that the relay's user could be locked out of."""
+    async with opened(tmp_path):
+        pass
+    (tmp_path / "spool.db.contents").rmdir()
+
+    with pytest.raises(SpoolRefused, match=r"spool\.db\.contents is missing: start the relay once"):
+        share_spool(Opening(tmp_path / "spool.db"))
+    assert not (tmp_path / "spool.db.contents").exists()
 
 
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:

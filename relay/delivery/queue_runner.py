@@ -1,0 +1,270 @@
+"""Delivers what the spool holds: claims what is due, brings it to the gates in turn, has each attempt concluded.
+
+Guarantees: everything that is due is tried as soon as the pace of its account and region allows; nothing is tried
+twice at once; a message's content is in memory only while its turn lasts, and all of them together take a bounded
+room; routing and headers are those of the rules of that moment, and whatever they refuse waits for better rules. The
+spool's troubles stop it for a moment, never for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from relay import replies
+from relay.delivery.courier import Courier
+from relay.delivery.healing import against_the_rules, finished
+from relay.delivery.leases import LEASE_S, Lease, Leases
+from relay.delivery.lines import Flight, Lines
+from relay.delivery.memory_room import MemoryRoom, Stay
+from relay.delivery.pace import Clock
+from relay.delivery.settlement import Settlement
+from relay.errors import Rejection
+from relay.model import Cause, Deferred, Delivered, Identity, Outcome, Parcel
+from relay.observe.log import Journal
+from relay.policy.retrying import refuses_identity
+from relay.policy.rulebook import RuleBook
+from relay.spool.interface import Query, Spool, Spooled, State
+from relay.spool.trouble import SpoolTrouble
+
+SOONEST_S: Final = 0.01
+POLL_S: Final = 2.0  # how soon what a queue command has changed is noticed
+STAY_S: Final = 300.0  # how long a parcel waits for its turn before it is given back
+BATCH: Final = 32  # parcels of one lane that are claimed ahead
+MOST: Final = 512  # of all lanes together, but for one of each
+
+_STOPPED: Final = Deferred(replies.INTERNAL, Cause.LOST_ANSWER, "the relay was stopped during the attempt")
+
+
+class _CalledOffError(Exception):
+    """There is to be no attempt: an operator has taken the parcel away, or its identity is held meanwhile."""
+
+
+class QueueRunner:
+    """One per relay; `run` is its life.
+
+    Args:
+        spool: where mail waits.
+        leases: what this relay works on.
+        settlement: how attempts end.
+        courier: how they are made; swapped on reload, as is the book.
+        book: the rules of the moment.
+        journal: for what goes wrong.
+        clock: steady seconds, pauses, chance.
+        wall: seconds since 1970.
+    """
+
+    def __init__(
+        self, spool: Spool, leases: Leases, settlement: Settlement, courier: Courier, book: RuleBook,
+        journal: Journal, clock: Clock, wall: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._spool, self._leases, self._settlement = spool, leases, settlement
+        self._courier, self._book, self._journal = courier, book, journal
+        self._clock, self._wall = clock, wall
+        self._lines = Lines()
+        self._claimed: Counter[str] = Counter()  # by lane: parcels whose turn has not come
+        self._more: set[str] = set()  # lanes that had more than there were places for
+        self._room = MemoryRoom()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_air: dict[asyncio.Task[None], Flight] = {}
+        self._woken = asyncio.Event()
+        self._ending = False
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            self._woken.clear()
+            try:
+                wait_s = await self._round()
+            except SpoolTrouble:  # the watch of the spool says so
+                wait_s = POLL_S
+            except Exception as error:  # noqa: BLE001 - mail must go on whatever it was
+                self._journal.internal_error("queue", error)
+                wait_s = POLL_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._woken.set()
+
+    def change(self, book: RuleBook, courier: Courier) -> None:
+        """Hold to other rules; what has not yet gone to its gate is routed anew."""
+        self._book, self._courier = book, courier
+        for flight in list(self._lines.clear()):
+            self._line(flight.lease, flight.lane)
+        self.wake()
+
+    def heard(self, parcel: Parcel, outcome: Outcome) -> None:
+        """What SES has said to a parcel, and so of its identity."""
+        hold = self._lines.hold(parcel.identity)
+        was_held = hold.reason is not None
+        if isinstance(outcome, Delivered):
+            if was_held and self._lines.release(parcel.identity):
+                self._journal.identity_released(parcel.identity)
+                self.wake()
+        elif refuses_identity(outcome, parcel.sender, parcel.recipients):
+            reason = Deferred(outcome.reply, outcome.cause, outcome.detail)
+            if hold.trouble(parcel, reason, self._clock.now(), self._clock.chance()) and not was_held:
+                self._start(self._settlement.tell_of_hold(parcel.identity, reason))
+        else:
+            hold.unknown(parcel)
+
+    async def give_back_old(self) -> None:
+        """Let go of what has waited in line for long, so that lifetimes and warnings reach it."""
+        old = list(self._lines.clear(self._clock.now() - STAY_S))
+        await asyncio.gather(*map(self._give_back, old))
+
+    async def stop(self, grace_s: float) -> None:
+        """Start nothing more, let attempts end for a moment, then conclude what is under way as unknown."""
+        self._ending = True
+        for task in [task for task, flight in self._in_air.items() if not flight.turn]:
+            task.cancel()
+        await asyncio.gather(*map(self._give_back, list(self._lines.clear())), return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        self._settlement.ending = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Claiming
+
+    async def _round(self) -> float:
+        """Claim what is due and there is a place for; returns after how many seconds to look again."""
+        if self._book.dry_run or self._ending:
+            return POLL_S
+        now, agenda = self._wall(), await self._spool.agenda()
+        due = [lane.name for lane in agenda if lane.due <= now]
+        await asyncio.gather(*(self._claim(lane, now, len(due)) for lane in due))
+        self._line_up()
+        later = [lane.due - now for lane in agenda if lane.due > now]
+        return max(min([POLL_S, *later, self._lines.next_probe() - self._clock.now()]), SOONEST_S)
+
+    async def _claim(self, lane: str, now: float, lanes: int) -> None:
+        limit = self._places(lane, lanes)
+        if limit <= 0:
+            return
+        until = now + LEASE_S
+        claimed = await self._spool.claim(lane, now, until, limit)
+        (self._more.add if len(claimed) == limit else self._more.discard)(lane)
+        for parcel in claimed:
+            lease = self._leases.take(parcel, until)
+            if lease is not None:
+                self._claimed[lane] += 1
+                self._line(lease, lane)
+
+    def _places(self, lane: str, lanes: int) -> int:
+        """How many more parcels of a lane may be claimed; of one that is held only the one that asks."""
+        if self._lines.is_held(lane):
+            return 1 - self._claimed[lane] if self._lines.opens_at(lane) <= self._clock.now() else 0
+        return max(1, min(BATCH, MOST // lanes)) - self._claimed[lane]
+
+    def _line(self, lease: Lease, lane: str) -> None:
+        """Route a claimed parcel by the rules of now."""
+        try:
+            identity = self._book.router.route(lease.parcel.envelope.sender)
+        except Rejection as refused:
+            self._start(self._refused(lease, lane, against_the_rules(refused)))
+        else:
+            self._lines.add(Flight(lease, identity, lane, self._clock.now()))
+
+    def _line_up(self) -> None:
+        while not self._ending and (flight := self._lines.next(self._clock.now())) is not None:
+            self._in_air[self._start(self._fly(flight))] = flight
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._in_air.pop(task, None)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._journal.internal_error("queue", error)
+
+    def _no_longer_ahead(self, lane: str) -> None:
+        """One of the parcels that were claimed ahead is in its turn, or gone."""
+        self._claimed[lane] -= 1
+        if not self._claimed[lane]:
+            del self._claimed[lane]
+        if lane in self._more and self._claimed[lane] <= BATCH // 2:
+            self.wake()
+
+    # One parcel
+
+    async def _fly(self, flight: Flight) -> None:
+        try:
+            outcome = await self._attempt(flight)
+        except asyncio.CancelledError:
+            outcome = _STOPPED if flight.turn else None
+        finally:
+            self._came_through(flight)
+        if outcome is not None:
+            self.heard(flight.parcel, outcome)
+        else:
+            self._lines.hold(flight.identity.name).unknown(flight.parcel)
+        await self._concluded(flight.lease, outcome, flight.identity)
+
+    async def _attempt(self, flight: Flight) -> Outcome | None:
+        """One attempt; None when there was none."""
+        room = Stay(self._room)
+        try:
+            return await self._courier.deliver_once(flight.parcel, STAY_S, lambda _: self._prepare(flight, room))
+        except _CalledOffError:
+            return None
+        except SpoolTrouble as trouble:
+            return Deferred(replies.INTERNAL, Cause.OUR_FAULT, f"its content cannot be read: {trouble}")
+        except Exception as error:  # noqa: BLE001 - one odd message must not stop the queue
+            self._journal.internal_error(flight.parcel.id, error)
+            return Deferred(replies.INTERNAL, Cause.OUR_FAULT, "see internal_error")
+        finally:
+            room.leave()
+
+    async def _prepare(self, flight: Flight, room: Stay) -> Parcel | Outcome:
+        """Its turn has come: read the message, and finish it by the rules of now."""
+        self._came_through(flight)
+        self._line_up()
+        hold, spooled = self._lines.hold(flight.identity.name), flight.lease.parcel
+        if hold.reason is not None and not hold.is_probe(flight.parcel):
+            raise _CalledOffError
+        if await self._was_taken_away(spooled):
+            raise _CalledOffError
+        await room.enter(spooled.size)
+        content = await self._spool.content(spooled.mail)
+        if content is None:
+            raise _CalledOffError
+        return finished(self._book, flight.parcel, spooled, flight.identity, content)
+
+    async def _was_taken_away(self, spooled: Spooled) -> bool:
+        """Whether an operator has dropped it or holds it."""
+        found = await self._spool.inspect(Query(ids=(spooled.id,)))
+        return not found or found[0].state is not State.QUEUED
+
+    def _came_through(self, flight: Flight) -> None:
+        if not flight.turn:
+            self._lines.came_through(flight)
+            self._no_longer_ahead(flight.lane)
+
+    async def _refused(self, lease: Lease, lane: str, outcome: Deferred) -> None:
+        self._no_longer_ahead(lane)
+        await self._concluded(lease, outcome, None)
+
+    async def _give_back(self, flight: Flight) -> None:
+        self._no_longer_ahead(flight.lane)
+        await self._concluded(flight.lease, None, flight.identity)
+
+    async def _concluded(self, lease: Lease, outcome: Outcome | None, identity: Identity | None) -> None:
+        try:
+            if outcome is not None:
+                await self._settlement.conclude(lease.parcel, outcome, identity)
+            else:
+                await self._settlement.give_back(lease.parcel, self._wall())
+        finally:
+            self._leases.done(lease)

@@ -1,0 +1,208 @@
+"""The end of an attempt at a spooled parcel: what has been decided is written down, and who must be told is told.
+
+Guarantees: a parcel is settled only by what SES has said or its lifetime; the letter about a parcel that is given up
+is in the spool in the same step, so that neither is without the other; a decision that the disk does not take is
+tried again until it does, as long as the relay lives: what SES has taken is not sent once more because of a disk.
+Refuses to write about letters of our own: those end with the postmaster, or nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from relay import replies
+from relay.delivery.healing import OURSELVES
+from relay.delivery.pace import Clock
+from relay.model import Buffer, Cause, Deferred, Delivered, Envelope, Failed, Identity, Outcome
+from relay.observe.log import Journal
+from relay.policy import bounces, notices
+from relay.policy.bounces import Fate, Report
+from relay.policy.letters import Letter, Letterhead
+from relay.policy.retrying import Again, GiveUp, History, Schedule, decide, is_late
+from relay.spool.interface import Mail, Part, Posting, Spool, Spooled, Verdict
+from relay.spool.trouble import SpoolTrouble
+
+_NEVER_TRIED: Final = Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, "its turn has not come", tried=False)
+_HELD: Final = """\
+Amazon SES does not take the mail of the identity {identity} at the moment:
+{reply}
+Its mail waits in the queue. One message asks again every five minutes; when it gets through, the others follow.
+ses-relay doctor tells what is wrong and what mends it, ses-relay queue list shows what waits.
+"""
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the configuration says: how long to try, who writes letters (None: nobody), the lane of an address."""
+
+    schedule: Schedule
+    letterhead: Letterhead | None
+    lane: Callable[[str], str]
+
+
+class Settlement:
+    """One per relay.
+
+    Args:
+        spool: where parcels are.
+        journal: told of every attempt and letter.
+        clock: how to pause, and chance.
+        wall: seconds since 1970.
+        new_id: of a mail.
+        terms: swapped on reload.
+    """
+
+    def __init__(
+        self, spool: Spool, journal: Journal, clock: Clock, wall: Callable[[], float], new_id: Callable[[], str],
+        terms: Terms,
+    ) -> None:  # fmt: skip
+        self.terms = terms
+        self.ending = False
+        self._spool, self._journal, self._clock = spool, journal, clock
+        self._wall, self._new_id = wall, new_id
+
+    async def conclude(self, parcel: Spooled, outcome: Outcome, identity: Identity | None = None) -> bool:
+        """End a leased parcel with what came of its attempt; False when the lease was void or nothing was written."""
+        now, part = self._wall(), parcel.part
+        history = History(
+            parcel.since, parcel.envelope.sender, part.recipients, part.attempts, part.lost, warned=part.warned
+        )
+        next_step = decide(history, outcome, now, self.terms.schedule, self._clock.chance())
+        if isinstance(outcome, Delivered) or next_step is None:
+            done = await self._written(lambda: self._spool.settle(parcel))
+            self._journal.attempted(parcel, identity, outcome, "delivered", now, None)
+            return done
+        verdict = Verdict(now, outcome.reply, outcome.cause, outcome.detail)
+        if isinstance(next_step, GiveUp):
+            done = await self._give_up(parcel, next_step, verdict)
+            self._journal.attempted(parcel, identity, outcome, "dead", now, None)
+            return done
+        lane = part.lane if identity is None else identity.name
+        done = await self._again(parcel, next_step, verdict, lane)
+        if isinstance(outcome, Failed) or outcome.tried:
+            self._journal.attempted(parcel, identity, outcome, "deferred", now, next_step.due)
+        return done
+
+    async def give_back(self, parcel: Spooled, due: float) -> bool:
+        """End a lease without an attempt; what was counted as one is none."""
+        part = replace(parcel.part, due=due, attempts=max(parcel.part.attempts - 1, 0))
+        return await self._written(lambda: self._spool.reschedule(parcel, [part]))
+
+    async def expire(self, parcel: Spooled) -> bool:
+        """Give up a leased parcel whose lifetime has passed while its turn did not come."""
+        now = self._wall()
+        verdict = self._reason(parcel)
+        outcome = Deferred(verdict.reply, verdict.cause, verdict.detail, tried=False)
+        fate = Fate.UNCERTAIN if parcel.part.lost else Fate.EXPIRED
+        done = await self._give_up(parcel, GiveUp(fate), replace(verdict, at=now))
+        self._journal.attempted(parcel, None, outcome, "dead", now, None)
+        return done
+
+    async def warn(self, parcel: Spooled) -> bool:
+        """Tell the sender of a leased parcel that it waits, and give it back as it was."""
+        part = replace(parcel.part, warned=True)
+        letters = await self._letters(parcel, Fate.DELAYED, self._reason(parcel))
+        return await self._written(lambda: self._spool.reschedule(parcel, [part], notices=letters))
+
+    async def tell_of_hold(self, identity: str, reason: Deferred) -> None:
+        """An identity's mail is held: say so in the log, and to the postmaster, if there is one."""
+        self._journal.identity_held(identity, reason)
+        letterhead = self.terms.letterhead
+        if letterhead is None:
+            return
+        lines = _HELD.format(identity=identity, reply=reason.reply).splitlines()
+        letter = notices.trouble_notice(
+            f"The mail of {identity} is held", lines, letterhead, self._when(), self._new_id()
+        )
+        if letter is not None:
+            await self._put(self._posting(letter, "trouble", identity))
+
+    async def _put(self, posting: Posting) -> None:
+        try:
+            await self._spool.put(posting)
+        except SpoolTrouble as trouble:
+            self._journal.spool_trouble(f"a notice was not kept: {trouble}")
+
+    async def _again(self, parcel: Spooled, step: Again, verdict: Verdict, lane: str) -> bool:
+        late = is_late(parcel.since, verdict.at, self.terms.schedule, warned=parcel.part.warned)
+        letters = await self._letters(parcel, Fate.DELAYED, verdict) if late else []
+        part = replace(
+            parcel.part, due=step.due, lane=lane, attempts=step.attempts, lost=step.lost, last=verdict,
+            warned=parcel.part.warned or late,
+        )  # fmt: skip
+        parts = [replace(part, recipients=(one,)) for one in part.recipients] if step.split else [part]
+        return await self._written(lambda: self._spool.reschedule(parcel, parts, notices=letters))
+
+    async def _give_up(self, parcel: Spooled, step: GiveUp, verdict: Verdict) -> bool:
+        letters = await self._letters(parcel, step.fate, verdict)
+        return await self._written(lambda: self._spool.settle(parcel, dead=verdict, notices=letters))
+
+    # Letters
+
+    async def _letters(self, parcel: Spooled, fate: Fate, verdict: Verdict) -> list[Posting]:
+        """What is to be said to whom; a letter that cannot be written keeps no parcel from its end."""
+        letterhead = self.terms.letterhead
+        if letterhead is None:
+            return []
+        try:
+            report = self._report(parcel, fate, verdict, await self._original(parcel))
+            token, when = self._new_id(), self._when()
+            letter = bounces.bounce(report, letterhead, when, token)
+            if letter is None and fate is not Fate.DELAYED:
+                letter = notices.dead_letter_notice(report, letterhead, when, token)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the letter, the parcel is given up
+            self._journal.internal_error(parcel.id, error)
+            return []
+        return [] if letter is None else [self._posting(letter, fate, parcel.id)]
+
+    async def _original(self, parcel: Spooled) -> Buffer:
+        """The client's message; a bounce without its headers is better than none."""
+        try:
+            return await self._spool.content(parcel.mail) or b""
+        except SpoolTrouble:
+            return b""
+
+    def _report(self, parcel: Spooled, fate: Fate, verdict: Verdict, original: Buffer) -> Report:
+        until = parcel.since + self.terms.schedule.lifetime
+        return Report(
+            mail=parcel.mail, parcel=parcel.id, arrived=_at(parcel.arrived), sender=parcel.envelope.sender,
+            recipients=parcel.part.recipients, silent=parcel.envelope.silent, fate=fate, reply=verdict.reply,
+            attempted=_at(verdict.at), until=_at(until) if fate is Fate.DELAYED else None, original=original,
+        )  # fmt: skip
+
+    def _posting(self, letter: Letter, subject: str, about: str) -> Posting:
+        letterhead = self.terms.letterhead
+        author = letterhead.author if letterhead else ""
+        mail = Mail(self._new_id(), self._wall(), OURSELVES, Envelope(author, (letter.recipient,)), letter.content)
+        self._journal.notice(mail.id, about, letter.recipient, subject)
+        return Posting(mail, (Part((letter.recipient,), due=mail.arrived, lane=self.terms.lane(author)),))
+
+    def _reason(self, parcel: Spooled) -> Verdict:
+        """The last answer, or that there was none yet."""
+        never = _NEVER_TRIED
+        return parcel.part.last or Verdict(self._wall(), never.reply, never.cause, never.detail)
+
+    def _when(self) -> datetime:
+        return _at(self._wall())
+
+    async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool:
+        """Write until it is written; once only when the relay is ending."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await write()
+            except SpoolTrouble as trouble:
+                self._journal.spool_trouble(str(trouble))
+                if self.ending:
+                    return False
+            await self._clock.pause(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

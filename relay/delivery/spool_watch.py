@@ -1,0 +1,127 @@
+"""Looks after the spool while the relay lives: is the disk well again, is the file to be replaced, what is too old.
+
+Guarantees: trouble that has passed is noticed without mail and without a restart; a file that cannot be trusted is
+replaced as soon as the disk lets it; what has waited for its whole lifetime without a turn is given up, and senders
+are warned in time; dead mail goes when it has been kept for long enough; a clock that is set back delays nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import Final, Protocol
+
+from relay.delivery.leases import LEASE_S, Leases
+from relay.delivery.pace import Clock
+from relay.delivery.settlement import Settlement
+from relay.observe.log import Journal
+from relay.spool.interface import Spool, Spooled
+from relay.spool.mend import Mended
+from relay.spool.trouble import SpoolTrouble
+
+LOOK_S: Final = 1.0  # at how it stands
+TOTALS_S: Final = 10.0
+UPKEEP_S: Final = 60.0
+GRACE_S: Final = 3600.0  # beyond its lifetime for what never had its turn: it ends at an attempt, if there can be one
+JUMP_S: Final = 60.0  # what the clock may be set by before it matters
+_AT_ONCE: Final = 100
+
+
+class MendableSpool(Spool, Protocol):
+    """A spool whose file can be replaced."""
+
+    async def mend(self, now: float) -> Mended:
+        """Put a new file in the place of one that is not trusted."""
+
+
+class SpoolWatch:
+    """One per relay; `run` is its life.
+
+    Args:
+        spool: what it looks after.
+        leases: what this relay works on.
+        settlement: gives up and warns.
+        journal: told of changes.
+        clock: steady seconds and pauses.
+        wall: seconds since 1970, which may jump.
+        give_back: has the queue let go of what waits in memory for long.
+    """
+
+    def __init__(
+        self, spool: MendableSpool, leases: Leases, settlement: Settlement, journal: Journal, clock: Clock,
+        wall: Callable[[], float], give_back: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self.keep_dead = inf
+        self._spool, self._leases, self._settlement = spool, leases, settlement
+        self._journal, self._clock, self._wall, self._give_back = journal, clock, wall, give_back
+        self._began = clock.now()
+        self._offset = wall() - clock.now()
+        self._told: str | None = None
+        self._totals_at = self._upkeep_at = -inf
+
+    async def run(self) -> None:
+        """Look after it until cancelled."""
+        while True:
+            try:
+                await self._look()
+            except SpoolTrouble as trouble:
+                self._tell(str(trouble))
+            except Exception as error:  # noqa: BLE001 - mail must go on whatever it was
+                self._journal.internal_error("spool", error)
+            await self._clock.pause(LOOK_S)
+
+    async def _look(self) -> None:
+        await self._see_how_it_stands()
+        now = self._clock.now()
+        if now >= self._totals_at:
+            self._totals_at = now + TOTALS_S
+            self._journal.queue_is(await self._spool.totals(), self._wall())
+        await self._mind_the_clock()
+        if now >= self._upkeep_at:
+            self._upkeep_at = now + UPKEEP_S
+            await self._upkeep()
+
+    async def _see_how_it_stands(self) -> None:
+        """Try whether the trouble has passed; while it has not, that raises."""
+        standing = self._spool.standing
+        self._tell(standing.trouble)
+        if not standing.trusted:
+            mended = await self._spool.mend(self._wall())
+            self._journal.spool_mended(mended.parcels, len(mended.lost), str(mended.old))
+        elif standing.trouble is not None:
+            await self._spool.probe(self._wall())
+        self._tell(self._spool.standing.trouble)
+
+    def _tell(self, trouble: str | None) -> None:
+        """Say it when it begins and when it ends, not every second; figures in it change all the time."""
+        if trouble is not None and self._told is None:
+            self._journal.spool_trouble(trouble)
+        elif trouble is None and self._told is not None:
+            self._journal.spool_well()
+        self._told = trouble
+
+    async def _mind_the_clock(self) -> None:
+        """A clock that was set back would leave everything waiting by that much longer."""
+        offset = self._wall() - self._clock.now()
+        if offset < self._offset - JUMP_S:
+            await self._spool.hasten(self._wall() + max(self._settlement.terms.schedule.retry))
+        self._offset = offset
+
+    async def _upkeep(self) -> None:
+        now, schedule = self._wall(), self._settlement.terms.schedule
+        await self._leases.keep(now)
+        await self._give_back()
+        if self._clock.now() - self._began > GRACE_S:  # what waited while no relay ran has its turn first
+            await self._all_old(now - schedule.lifetime - GRACE_S, self._settlement.expire, unwarned=False)
+        if schedule.delay_warning is not None:
+            await self._all_old(now - schedule.delay_warning, self._settlement.warn, unwarned=True)
+        await self._spool.forget(now - self.keep_dead)
+
+    async def _all_old(self, since: float, act: Callable[[Spooled], Awaitable[bool]], *, unwarned: bool) -> None:
+        while True:
+            now = self._wall()
+            old = await self._spool.claim_old(since, now, now + LEASE_S, _AT_ONCE, unwarned=unwarned)
+            await asyncio.gather(*map(act, old))
+            if len(old) < _AT_ONCE:
+                return

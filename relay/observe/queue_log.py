@@ -1,0 +1,100 @@
+"""What the relay says to its operator about its spool: a part of the journal.
+
+One `delivery` line for each attempt at a spooled parcel, which carries the id that its client heard as "queued as".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from relay.model import Deferred, Delivered, Identity, Outcome
+from relay.observe.events import Event
+from relay.observe.metrics import Metrics
+from relay.spool.interface import Spooled, State, Total
+
+
+class QueueLog:
+    """The journal's methods on the spool."""
+
+    _log: Any
+    _metrics: Metrics
+
+    def _hide(self, text: str) -> str:
+        raise NotImplementedError
+
+    # The spool's file
+
+    def spool_opened(self, path: str, *, leases: int, rubbish: int, missing: int) -> None:
+        """The spool is open: so many leases of an earlier relay were ended, files removed, contents found missing."""
+        write = self._log.error if missing else self._log.info
+        write(Event.SPOOL_OPENED, path=path, leases_ended=leases, files_removed=rubbish, contents_missing=missing)
+
+    def spool_refused(self, reason: str) -> None:
+        """The spool cannot be used: the relay ends."""
+        self._log.error(Event.SPOOL_REFUSED, reason=reason)
+
+    def spool_mended(self, parcels: int, lost: int, old: str) -> None:
+        """A damaged or untrusted file was replaced; `lost` mails could not be read whole, `old` has what is left."""
+        write = self._log.error if lost else self._log.warning
+        write(Event.SPOOL_MENDED, parcels=parcels, mails_lost=lost, old_file=old)
+
+    def spool_trouble(self, detail: str) -> None:
+        """No mail is taken in until the spool is well again."""
+        self._log.error(Event.SPOOL_TROUBLE, detail=detail)
+
+    def spool_well(self) -> None:
+        """Mail is taken in again."""
+        self._log.info(Event.SPOOL_WELL)
+
+    # What is in it
+
+    def attempted(
+        self, parcel: Spooled, identity: Identity | None, outcome: Outcome, verdict: str, now: float, due: float | None
+    ) -> None:
+        """An attempt at a spooled parcel has ended as `verdict`; it is `due` again then."""
+        fields: dict[str, Any] = {
+            "outcome": verdict, "id": parcel.id, "client": parcel.client.name,
+            "sender": self._hide(parcel.envelope.sender),
+            "recipients": [self._hide(recipient) for recipient in parcel.part.recipients],
+            "attempts": parcel.part.attempts, "age_s": round(now - parcel.since, 1),
+        }  # fmt: skip
+        if identity is not None:
+            fields |= {"identity": identity.name, "region": identity.region, "transport": identity.transport}
+        if due is not None:
+            fields["again_s"] = round(max(due - now, 0), 1)
+        write = self._log.error if verdict == "dead" else self._log.info
+        write(Event.DELIVERY, **fields, **self._of(outcome))
+        if identity is not None and verdict in {"delivered", "dead"}:
+            self._metrics.left_queue(
+                identity.name, identity.region, identity.transport, verdict, len(parcel.part.recipients)
+            )
+
+    def _of(self, outcome: Outcome) -> dict[str, Any]:
+        if isinstance(outcome, Delivered):
+            return {"ses_message_id": outcome.message_id}
+        self._metrics.cause(outcome.cause)
+        return {
+            "reply": self._hide(str(outcome.reply)), "cause": outcome.cause, "detail": self._hide(outcome.detail)
+        }  # fmt: skip
+
+    def notice(self, mail: str, about: str, recipient: str, subject: str) -> None:
+        """The relay writes to a sender or to the postmaster: a bounce, a warning, trouble."""
+        self._log.info(Event.NOTICE, id=mail, about=about, recipient=self._hide(recipient), subject=subject)
+
+    def identity_held(self, identity: str, reason: Deferred) -> None:
+        """SES refuses the identity, or the relay: its mail waits, and one message asks again every few minutes."""
+        self._log.error(Event.IDENTITY_HELD, identity=identity, cause=reason.cause, detail=self._hide(reason.detail))
+
+    def queue_is(self, totals: Sequence[Total], now: float) -> None:
+        """What the spool holds at this moment, for the metrics."""
+        self._metrics.queue({total.state: total.parcels for total in totals}, _oldest(totals, now))
+
+    def identity_released(self, identity: str) -> None:
+        """SES takes the identity's mail again."""
+        self._log.info(Event.IDENTITY_RELEASED, identity=identity)
+
+
+def _oldest(totals: Sequence[Total], now: float) -> float:
+    """Age in seconds of what has waited longest for its delivery."""
+    return max((now - total.oldest for total in totals if total.state is State.QUEUED), default=0.0)

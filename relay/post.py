@@ -1,0 +1,115 @@
+"""A relay's spool and everything that works on it, as one: opened, started, changed on reload and stopped together.
+
+Guarantees the order of the end: no more claims, then attempts have a moment to end, then the spool is closed when all
+that was asked of it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+from relay.delivery.acceptance import Acceptance, DirectFirst, Queue, SpoolFirst
+from relay.delivery.courier import Courier
+from relay.delivery.leases import Leases
+from relay.delivery.pace import Clock
+from relay.delivery.queue_runner import QueueRunner
+from relay.delivery.settlement import Settlement, Terms
+from relay.delivery.spool_watch import SpoolWatch
+from relay.errors import Rejection
+from relay.observe.log import Journal
+from relay.policy.letters import Letterhead
+from relay.policy.retrying import PROBES, SPREAD, Schedule
+from relay.policy.routing import Router
+from relay.policy.rulebook import RuleBook
+from relay.settings.model import Settings
+from relay.settings.sections import Spool as SpoolSettings
+from relay.spool.opening import Opening
+from relay.spool.sqlite import SqliteSpool, open_spool
+
+
+class PostOffice:
+    """One per relay that has a spool; made and used inside its event loop."""
+
+    def __init__(
+        self, spool: SqliteSpool, settings: Settings, book: RuleBook, courier: Courier, journal: Journal,
+        clock: Clock, hostname: str,
+    ) -> None:  # fmt: skip
+        self._spool, self._journal, self._hostname = spool, journal, hostname
+        self._leases = Leases(spool)
+        self._settlement = Settlement(
+            spool, journal, clock, time.time, new_id, terms_of(settings, book.router, hostname)
+        )
+        self._runner = QueueRunner(spool, self._leases, self._settlement, courier, book, journal, clock, time.time)
+        self._watch = SpoolWatch(
+            spool, self._leases, self._settlement, journal, clock, time.time, self._runner.give_back_old
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._settings = settings
+        self.change(settings, book, courier)
+
+    def acceptance(self) -> Acceptance:
+        """How clients' mail is taken in."""
+        queue = Queue(
+            self._spool, self._leases, self._settlement, self._journal, time.time, self._runner.wake,
+            self._runner.heard,
+        )  # fmt: skip
+        return SpoolFirst(queue) if self._settings.delivery.acknowledge == "on_spool" else DirectFirst(queue)
+
+    def start(self) -> None:
+        """Begin to deliver what is there, and to look after it."""
+        self._tasks = [asyncio.create_task(self._runner.run()), asyncio.create_task(self._watch.run())]
+
+    def change(self, settings: Settings, book: RuleBook, courier: Courier) -> None:
+        """Hold to other rules."""
+        self._settings = settings
+        self._settlement.terms = terms_of(settings, book.router, self._hostname)
+        self._watch.keep_dead = settings.spool.keep_dead if settings.spool else self._watch.keep_dead
+        self._runner.change(book, courier)
+
+    async def stop(self, grace_s: float) -> None:
+        """Let attempts end for a moment, conclude the rest as unknown, close the spool."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._runner.stop(grace_s)
+        await self._spool.close()
+
+
+def open_post(settings: SpoolSettings, schedule: Schedule, journal: Journal) -> SqliteSpool:
+    """Open the spool, and say what was found there; blocks. Raises SpoolRefused or SpoolTrouble."""
+    longest_wait_s = max(*schedule.retry, PROBES.longest_s) * (1 + SPREAD)
+    opening = Opening(settings.path, settings.min_free_bytes, longest_wait_s)
+    spool = open_spool(opening, time.time())
+    found = spool.found
+    if found.mended is not None:
+        journal.spool_mended(found.mended.parcels, len(found.mended.lost), str(found.mended.old))
+    journal.spool_opened(str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=len(found.missing))
+    return spool
+
+
+def schedule_of(settings: Settings) -> Schedule:
+    """When spooled mail is tried again."""
+    delivery = settings.delivery
+    warning = None if delivery.delay_warning == "off" else delivery.delay_warning
+    return Schedule(tuple(delivery.retry), delivery.lifetime, warning)
+
+
+def terms_of(settings: Settings, router: Router, hostname: str) -> Terms:
+    """What the end of an attempt needs of the configuration."""
+    bounces = settings.bounces
+    letterhead = None if bounces is None else Letterhead(bounces.from_, bounces.postmaster, hostname)
+
+    def lane(address: str) -> str:
+        try:
+            return router.route(address).name
+        except Rejection:
+            return ""
+
+    return Terms(schedule_of(settings), letterhead, lane)
+
+
+def new_id() -> str:
+    """Of a mail: what its client hears as "queued as"."""
+    return secrets.token_hex(8)
