@@ -40,6 +40,7 @@ from relay.policy.routing import Router
 from relay.policy.rulebook import RuleBook
 from relay.post import PostOffice, new_id
 from relay.settings.model import Listener, Settings
+from relay.settings.sections import Spool
 from relay.smtp.activation import Activation
 from relay.smtp.auth import Clock as AuthClock
 from relay.smtp.auth import Logins
@@ -50,7 +51,7 @@ from relay.smtp.sockets import open_sockets
 from relay.smtp.tls import server_context
 from relay.spool.sqlite import SqliteSpool
 
-_FIXED_KEYS = ("listeners", "spool", "admin")  # what only a restart reads
+_FIXED_KEYS = ("listeners", "spool", "admin")  # what only a restart reads; of the spool its path
 _IN_FLIGHT_SHARE, _IN_FLIGHT_MOST = 4, 512_000_000
 
 
@@ -108,13 +109,13 @@ class Relay:
         Raises OSError when a certificate cannot be read: then nothing has changed.
         """
         contexts = [door_of(listener).context for listener in self.settings.listeners]
-        changed = [key for key in _FIXED_KEYS if getattr(settings, key) != getattr(self.settings, key)]
+        changed = [key for key in _FIXED_KEYS if _fixed(settings, key) != _fixed(self.settings, key)]
         if changed:
             self._journal.reload_needs_restart(changed)
         credentials = CredentialBook(settings.credentials)
         courier = courier_of(settings, credentials, self._journal, self._hostname, self._gates)
         book = book_of(settings, self._hostname)
-        self.settings = replace(settings, **{key: getattr(self.settings, key) for key in _FIXED_KEYS})
+        self.settings = replace(settings, **{key: getattr(self.settings, key) for key in changed})
         self._gates.change(gate_rules(settings, credentials))
         self._retire(self._courier)
         self._courier = courier
@@ -130,11 +131,13 @@ class Relay:
 
     async def stop(self) -> None:
         """Drain within `limits.drain_s`, then let go of everything."""
-        ends = asyncio.get_running_loop().time() + self.settings.limits.drain_s
+        drain_s = self.settings.limits.drain_s
         self._intake.acceptance.hurry()
-        await self._server.drain(self.settings.limits.drain_s)
         if self._post is not None:
-            await self._post.stop(max(ends - asyncio.get_running_loop().time(), 0))
+            await asyncio.gather(self._server.drain(drain_s), self._post.wind_down(drain_s))
+            await self._post.close()
+        else:
+            await self._server.drain(drain_s)
         await self._courier.close()
         await self._gates.close()
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -161,6 +164,11 @@ class Relay:
             "messages in hand": self._server.messages,
             "identities": ", ".join(identity.name for identity in self.settings.identities[:50]),
         }
+
+
+def _fixed(settings: Settings, key: str) -> object:
+    value = getattr(settings, key)
+    return value.path if isinstance(value, Spool) else value
 
 
 def book_of(settings: Settings, name: str) -> RuleBook:

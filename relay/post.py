@@ -65,15 +65,21 @@ class PostOffice:
         """Hold to other rules."""
         self._settings = settings
         self._settlement.terms = terms_of(settings, book.router, self._hostname)
-        self._watch.keep_dead = settings.spool.keep_dead if settings.spool else self._watch.keep_dead
+        if settings.spool is not None:
+            self._watch.keep_dead = settings.spool.keep_dead
+            self._spool.min_free_bytes = settings.spool.min_free_bytes
         self._runner.change(book, courier)
 
-    async def stop(self, grace_s: float) -> None:
-        """Let attempts end for a moment, conclude the rest as unknown, close the spool."""
+    async def wind_down(self, grace_s: float) -> None:
+        """Begin nothing more, let attempts end for a moment, conclude the rest as unknown."""
+        await self._runner.stop(grace_s)
+
+    async def close(self) -> None:
+        """Close the spool, when nobody brings mail any more."""
+        self._settlement.ending = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._runner.stop(grace_s)
         await self._spool.close()
 
 

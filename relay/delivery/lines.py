@@ -114,6 +114,7 @@ class Lines:
         hold = self._holds.get(identity)
         return hold is not None and hold.reason is not None
 
-    def next_probe(self) -> float:
-        """When the first of the held identities may ask again."""
-        return min((hold.opens_at for hold in self._holds.values() if hold.reason is not None), default=inf)
+    def next_probe(self, now: float) -> float:
+        """When the next of the held identities may ask again, of those that may not yet."""
+        opening = (hold.opens_at for hold in self._holds.values() if hold.reason is not None)
+        return min((opens_at for opens_at in opening if opens_at > now), default=inf)

@@ -127,7 +127,6 @@ class QueueRunner:
         await asyncio.gather(*map(self._give_back, list(self._lines.clear())), return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
-        self._settlement.ending = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -143,7 +142,8 @@ class QueueRunner:
         await asyncio.gather(*(self._claim(lane, now, len(due)) for lane in due))
         self._line_up()
         later = [lane.due - now for lane in agenda if lane.due > now]
-        return max(min([POLL_S, *later, self._lines.next_probe() - self._clock.now()]), SOONEST_S)
+        steady = self._clock.now()
+        return max(min([POLL_S, *later, self._lines.next_probe(steady) - steady]), SOONEST_S)
 
     async def _claim(self, lane: str, now: float, lanes: int) -> None:
         limit = self._places(lane, lanes)

@@ -174,7 +174,7 @@ class Journal(QueueLog):
             )  # fmt: skip
         if not reply.positive:
             self._metrics.rejected(reply)
-        if isinstance(outcome, Deferred | Failed):
+        if isinstance(outcome, Deferred | Failed) and not receipt.queued:  # the spool's own attempt counts it
             self._metrics.cause(outcome.cause)
 
     def attempt_deferred(self, parcel: Parcel, outcome: Deferred, pause_s: float) -> None:

@@ -96,8 +96,8 @@ class Spooled:
     """One parcel in the spool, without its content. `id` is unique and begins with the id of its mail.
 
     `number` orders parcels by when they were made. `since` is when its lifetime began: when the mail arrived, or when
-    an operator revived it. `leased`: somebody has it in hand; once it is claimed, `part.due` is the lease's end. `ticket` is
-    0 but for whoever holds the lease.
+    an operator revived it. `leased`: somebody has it in hand; once it is claimed, `part.due` is the lease's end.
+    `ticket` is 0 but for whoever holds the lease.
     """
 
     number: int

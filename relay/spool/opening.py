@@ -53,6 +53,8 @@ def folder(path: Path) -> Path:
 
 def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
     """Open a spool for the one relay that uses it; a damaged one is mended. Raises SpoolRefused or SpoolTrouble."""
+    if not opening.path.parent.is_dir():
+        raise SpoolRefused(f"{opening.path} cannot be made: there is no folder {opening.path.parent}")
     try:
         lock = Lock(opening.path)
     except OSError as error:

@@ -40,6 +40,7 @@ class SqliteSpool:
 
     def __init__(self, opening: Opening, ledger: Ledger, lock: Lock | None, found: Found) -> None:
         self.found = found
+        self.min_free_bytes = opening.min_free_bytes
         self._opening = opening
         self._lock = lock
         self._bodies = Bodies(folder(opening.path))
@@ -123,7 +124,7 @@ class SqliteSpool:
     def standing(self) -> Standing:
         """How it is, at this moment."""
         reason = self._writer.distrust or self._writer.last_trouble
-        lacking = None if reason else shortage(self._opening.path.parent, self._opening.min_free_bytes)
+        lacking = None if reason else shortage(self._opening.path.parent, self.min_free_bytes)
         full = lacking is not None or (reason is not None and reason.kind is Kind.FULL)
         words = str(reason) if reason else lacking
         return Standing(self._writer.distrust is None, words, self._writer.waiting_s, full)
@@ -172,7 +173,7 @@ class SqliteSpool:
         return self._bodies.write(content)
 
     def _check_room(self, size: int) -> None:
-        lacking = shortage(self._opening.path.parent, self._opening.min_free_bytes + size)
+        lacking = shortage(self._opening.path.parent, self.min_free_bytes + size)
         if lacking:
             raise SpoolTrouble(Kind.FULL, lacking)
 

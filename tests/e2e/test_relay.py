@@ -192,7 +192,7 @@ async def test_a_bad_configuration_ends_with_2_and_all_problems(bench: Bench) ->
 
 
 async def test_what_is_not_built_yet_is_refused_in_words(bench: Bench) -> None:
-    config = bench.config(spool={"path": "/nowhere/spool.db"})
+    config = bench.config(reload={"watch": True})
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "relay", "run", "--config", str(bench.write(config)),
         stderr=asyncio.subprocess.PIPE, env={**bench.ses.relay_environment(), "PATH": ""},

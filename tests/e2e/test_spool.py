@@ -69,7 +69,7 @@ async def gone(relay: RunningRelay, mail: str, count: int = 1) -> list[dict[str,
 
 async def test_what_ses_takes_at_once_never_touches_the_spool(bench: Bench, spool: Path) -> None:
     """Direct first: the answer is SES's own, and the spool stays empty."""
-    relay = await bench.start(**settings(spool))
+    relay = await bench.start(**settings(spool, delivery={"hold_s": 30}))
     reply = await submit(relay, SHOP, MESSAGE)
     [got] = await bench.ses.wait_for(1)
 
@@ -177,7 +177,7 @@ async def test_a_bounce_that_dies_is_not_bounced(bench: Bench, spool: Path) -> N
 
 async def test_more_than_fifty_recipients_are_shared_out(bench: Bench, spool: Path) -> None:
     """With a spool a message may have many recipients; each hears of it once."""
-    relay = await bench.start(**settings(spool))
+    relay = await bench.start(**settings(spool, delivery={"hold_s": 30}))
     names = [f"r{number}@customer.example" for number in range(120)]
     code, text = await submit(relay, SHOP, MESSAGE, *names)
     got = await bench.ses.wait_for(3)
