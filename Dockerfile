@@ -28,7 +28,8 @@ LABEL org.opencontainers.image.title="ses-relay" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 ses-relay \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ses-relay \
-    && mkdir /etc/ses-relay
+    && mkdir /etc/ses-relay \
+    && install -d -o 10001 -g 10001 -m 700 /var/lib/ses-relay
 COPY --from=build /opt/ses-relay /opt/ses-relay
 ENV PATH=/opt/ses-relay/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import email
+import http.client
 import re
 import signal
+import smtplib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ SHOP = "shop@example.com"
 MESSAGE = b"From: shop@example.com\r\nTo: ann@customer.example\r\nSubject: hi\r\n\r\nhello\r\n"
 QUEUED = re.compile(r"2\.0\.0 Ok queued as ([0-9a-f]{16})")
 DOWN = Fault(action="error")
+REFUSED = Fault(action="refuse", code="MessageRejected", status=400, text="Illegal filename", sender=SHOP)
 
 
 @pytest.fixture
@@ -253,3 +256,115 @@ async def test_sigterm_with_mail_in_flight_is_answered_or_spooled(bench: Bench, 
 
     [left] = await parcels(spool)
     assert (left.mail, left.part.lost) == (mail, 1)
+
+
+async def test_a_lost_answer_is_not_tried_again_at_once(bench: Bench, spool: Path) -> None:
+    """The message is queued as one that may have been sent; the next attempt is at least ten minutes away."""
+    bench.ses.faults.add(Fault(action="lose_answer", count=1))
+    relay = await bench.start(**settings(spool))
+    mail = id_of(await submit(relay, SHOP, MESSAGE))
+    tried = await relay.event("delivery")
+    [left] = await parcels(spool)
+
+    assert (tried["outcome"], tried["cause"]) == ("deferred", "lost_answer")
+    assert tried["again_s"] >= 600
+    assert (left.mail, left.part.lost, left.part.attempts) == (mail, 1, 1)
+    assert len(bench.ses.received) == 1
+
+
+async def test_spooled_mail_heals_when_the_rules_do(bench: Bench, spool: Path) -> None:
+    """Its rule is gone: it waits. The rule comes back: it goes, under the rules of that moment."""
+    bench.ses.faults.add(DOWN)
+    relay = await bench.start(**settings(spool))
+    mail = id_of(await submit(relay, SHOP, MESSAGE))
+    config = bench.config(**settings(spool))
+    rule = next(one for one in config["identities"] if one["name"] == "example.com")
+    bench.write(config | {"identities": [one for one in config["identities"] if one is not rule]})
+    relay.tell(signal.SIGHUP)
+    await relay.event("reloaded")
+    while not any(e["event"] == "delivery" and e["cause"] == "rules" for e in relay.log if "cause" in e):
+        await relay.event("delivery", len([e for e in relay.log if e["event"] == "delivery"]) + 1)
+    bench.ses.faults.clear()
+
+    bench.write(config | {"identities": [rule | {"name": "renamed"}]})
+    relay.tell(signal.SIGHUP)
+    [end] = await gone(relay, mail)
+    assert (end["outcome"], end["identity"]) == ("delivered", "renamed")
+
+
+async def test_a_full_disk_refuses_at_mail_and_is_seen_by_probes(bench: Bench, spool: Path) -> None:
+    """452 4.3.1 before anything is sent, 503 for readiness; what is queued goes on."""
+    bench.ses.faults.add(DOWN)
+    relay = await bench.start(**settings(spool))
+    mail = id_of(await submit(relay, SHOP, MESSAGE))
+    full = settings(spool) | {"spool": {"path": str(spool), "min_free_bytes": "900000GB"}}
+    bench.write(bench.config(**full))
+    relay.tell(signal.SIGHUP)
+    await relay.event("reloaded")
+
+    assert await submit(relay, SHOP, MESSAGE) == (
+        452, "4.3.1 The relay has no room for more mail, please try again later",
+    )  # fmt: skip
+    assert await readiness(relay) == 503
+    bench.ses.faults.clear()
+    [end] = await gone(relay, mail)
+    assert end["outcome"] == "delivered"
+
+    bench.write(bench.config(**settings(spool)))
+    relay.tell(signal.SIGHUP)
+    await relay.event("reloaded", 2)
+    assert await readiness(relay) == 200
+    assert (await submit(relay, SHOP, MESSAGE))[0] == 250
+
+
+async def test_who_asked_for_silence_gets_no_bounce(bench: Bench, spool: Path) -> None:
+    """NOTIFY=NEVER (RFC 3461): the message dies without a word; without bounces.from every one does."""
+    bench.ses.faults.add(REFUSED)
+    relay = await bench.start(
+        **settings(spool, delivery={"acknowledge": "on_spool"}, bounces={"from": "mailer-daemon@example.com"})
+    )
+
+    def talk() -> tuple[int, bytes]:
+        with smtplib.SMTP("127.0.0.1", relay.port, timeout=60) as client:
+            client.ehlo()
+            client.mail(SHOP)
+            client.rcpt("ann@customer.example", ["NOTIFY=NEVER"])
+            return client.data(MESSAGE)
+
+    code, text = await asyncio.to_thread(talk)
+    [end] = await gone(relay, id_of((code, text.decode())))
+    assert end["outcome"] == "dead"
+    assert bench.ses.received == ()
+    assert await parcels(spool, state=State.QUEUED) == ()
+
+
+async def test_a_client_hears_5yz_only_if_nothing_was_taken(bench: Bench, spool: Path) -> None:
+    """Several parcels: all refused is 5yz and no bounce; some refused is 250 and a bounce for those."""
+    bench.ses.faults.add(
+        Fault(action="refuse", code="MessageRejected", status=400, text="Illegal filename", recipient="r0@*")
+    )
+    names = [f"r{number}@customer.example" for number in range(70)]
+    relay = await bench.start(**settings(spool, delivery={"hold_s": 30}, bounces={"from": "mailer-daemon@example.com"}))
+    mail = id_of(await submit(relay, SHOP, MESSAGE, *names))
+    [end] = await gone(relay, mail)
+    got = await bench.ses.wait_for(2)
+
+    assert (end["outcome"], len(end["recipients"])) == ("dead", 50)
+    assert sorted(len(one.recipients) for one in got) == [1, 20]
+    assert await submit(relay, SHOP, MESSAGE, "r0@customer.example") == (
+        554, "5.6.1 Amazon SES refuses the message: Illegal filename",
+    )  # fmt: skip
+
+
+async def readiness(relay: RunningRelay) -> int:
+    """The status of /readyz."""
+
+    def ask() -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", relay.admin_port, timeout=30)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(ask)
