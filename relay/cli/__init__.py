@@ -16,6 +16,8 @@ _COMMANDS = {
     "doctor": "doctor",
     "policy": "policy",
     "send": "send",
+    "queue": "queue",
+    "status": "status",
     "health": "health",
     "schema": "schema",
     "smtp-password": "smtp_password",

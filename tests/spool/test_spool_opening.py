@@ -209,8 +209,8 @@ def test_what_is_no_database_is_not_touched(tmp_path: Path) -> None:
     assert path.read_bytes() == theirs
 
 
-def test_a_folder_that_is_not_there_is_trouble(tmp_path: Path) -> None:
-    with pytest.raises(SpoolTrouble, match="nowhere"):
+def test_a_folder_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(SpoolRefused, match="there is no folder .*nowhere"):
         open_spool(Opening(tmp_path / "nowhere" / "spool.db"), 0.0)
 
 

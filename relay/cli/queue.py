@@ -1,0 +1,143 @@
+"""`ses-relay queue`: what is in the spool, while the relay runs and while it does not.
+
+Owns the commands that look; those that act are in `queue_actions`, and `export` is in `queue_export`. Exit status 0,
+also of an empty queue; 1 when an id is unknown or the spool does not work; 2 for usage and configuration errors.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from relay.cli import queue_report
+from relay.cli.config_option import config_option
+from relay.cli.queue_actions import drop, hold, release, retry
+from relay.cli.queue_export import export
+from relay.cli.queue_filters import filter_options, filtered, query_of
+from relay.cli.spool_access import ask, pages, spool_of
+from relay.cli.wording import printable
+from relay.errors import Rejection
+from relay.model import Buffer
+from relay.policy import fields
+from relay.spool.interface import Query, Spool, Spooled, Tally
+
+_HEADER_BYTES: Final = 1024 * 1024  # more than any relay takes
+
+
+class _InOrder(click.Group):
+    """Looking before acting, not the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group("queue", cls=_InOrder)
+def queue() -> None:
+    """Look at the mail that waits, and act on it, while the relay runs or not.
+
+    A mail waits in parcels of up to 50 recipients. An ID is that of a mail, as in "250 2.0.0 Ok queued as ID", or that
+    of one parcel of it: ID.1.
+    """
+
+
+@click.command("list")
+@config_option
+@filter_options
+@click.option("--limit", type=click.IntRange(min=0), default=1000, show_default=True, help="The most to show; 0: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_parcels(config: Path, limit: int, *, as_json: bool, **options: Any) -> None:
+    """List parcels, the oldest first.
+
+    Of several filters each must be met.
+    """
+    now = time.time()
+    query = query_of(options, now)
+    nothing = "nothing matches" if filtered(options) else "the queue is empty"
+
+    async def listed(spool: Spool) -> None:
+        tallies, shown = await spool.tally(query), 0
+        printer = _Json() if as_json else _Table(now)
+        async for page in pages(spool, query, limit):
+            printer.page(page, first=not shown)
+            shown += len(page)
+        printer.end(shown, max(shown, sum(one.parcels for one in tallies)), tallies, nothing)
+
+    ask(spool_of(config), listed)
+
+
+@click.command("show")
+@config_option
+@click.argument("identifier", metavar="ID")
+@click.option("--headers", is_flag=True, help="The header fields of the message, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(config: Path, identifier: str, *, headers: bool, as_json: bool) -> None:
+    """Show all about a mail, or about one parcel."""
+
+    async def looked_up(spool: Spool) -> tuple[list[Spooled], Buffer | None]:
+        found = [parcel async for page in pages(spool, Query(ids=(identifier,))) for parcel in page]
+        return found, await spool.content(found[0].mail) if found and headers else None
+
+    found, content = ask(spool_of(config), looked_up)
+    if not found:
+        raise click.ClickException(f"there is no {printable(identifier)} in the queue")
+    lines = None if content is None else list(_header_lines(content))
+    if as_json:
+        facts: dict[str, Any] = {"mail": found[0].mail, "parcels": list(map(queue_report.facts, found))}
+        click.echo(json.dumps(facts if lines is None else facts | {"headers": lines}, indent=2))
+        return
+    click.echo("\n".join(queue_report.in_full(found, time.time())))
+    if lines is not None:
+        click.echo("\n".join(["Headers", *(f"  {printable(line)}" for line in lines)]))
+
+
+class _Table:
+    """For people: a page at a time, so that a long queue begins to show at once."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+
+    def page(self, parcels: tuple[Spooled, ...], *, first: bool) -> None:
+        rows = [queue_report.row(parcel, self._now) for parcel in parcels]
+        click.echo("\n".join(queue_report.table(rows, heading=first)))
+
+    def end(self, shown: int, matching: int, tallies: tuple[Tally, ...], nothing: str) -> None:
+        if tallies:
+            click.echo(("\n" if shown else "") + queue_report.totals(tallies, self._now))
+        elif not shown:
+            click.echo(nothing)
+        if shown < matching:
+            click.echo(f"showing {shown} of {matching}; --limit shows more")
+
+
+class _Json:
+    """For programs: one document, whatever its length."""
+
+    def __init__(self) -> None:
+        click.echo('{"parcels": [', nl=False)
+
+    def page(self, parcels: tuple[Spooled, ...], *, first: bool) -> None:
+        objects = ",\n".join(json.dumps(queue_report.facts(parcel)) for parcel in parcels)
+        click.echo(("\n" if first else ",\n") + objects, nl=False)
+
+    def end(self, shown: int, matching: int, tallies: tuple[Tally, ...], nothing: str) -> None:  # noqa: ARG002 - as above
+        totals = json.dumps(queue_report.tally_facts(tallies))
+        click.echo(f'\n], "shown": {shown}, "matching": {matching}, "totals": {totals}}}')
+
+
+def _header_lines(content: Buffer) -> Iterator[str]:
+    """The lines of the header section; the body is not looked at."""
+    try:
+        section = fields.read(content, _HEADER_BYTES)
+    except Rejection as refused:
+        yield f"(they cannot be read: {refused.reply.text})"
+        return
+    yield from section.raw.decode("utf-8", "replace").removesuffix("\r\n").split("\r\n")
+
+
+for command in (list_parcels, show, export, retry, hold, release, drop):
+    queue.add_command(command)
