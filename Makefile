@@ -27,9 +27,9 @@ demo: $(VENV)/.runtime ## start a local SES and a relay, send real mail through 
 test: lint ## everything that needs only Python and PyPI: style, types, tests
 	$(BIN)/python -m pytest -m "not interop"
 
-test-interop: $(VENV)/.dev $(WORK)/interop/.tools ## real clients and servers of other makers: swaks, msmtp, Postfix, nodemailer, moto
+test-interop: $(VENV)/.dev $(WORK)/interop/.tools ## real clients, servers and scanners of other makers: swaks, Exim, HAProxy, testssl.sh, moto ...
 	PATH="$(CURDIR)/$(WORK)/interop/bin:$$PATH:/usr/sbin:/sbin" NODE_PATH="$(CURDIR)/$(WORK)/interop/node_modules" \
-		$(BIN)/python -m pytest -m interop
+		$(BIN)/python -m pytest -m interop tests/interop
 
 test-mutants: $(VENV)/.dev ## breaks the code on purpose in many ways, and sees that a named test notices each
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
@@ -89,7 +89,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@touch $@
 
 $(WORK)/interop/.tools: tests/interop/setup.sh tests/interop/package.json tests/interop/package-lock.json \
-		requirements-interop.lock | $(VENV)/.made
+		tests/interop/requirements.txt requirements-interop.lock | $(VENV)/.made
 	sh tests/interop/setup.sh $(WORK)/interop $(BIN)/python
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""Every reply that the relay sends, by name: the list that DESIGN calls the reply contract.
+"""Every reply that the relay sends, by name: the reply contract as one list.
 
 Codes are RFC 5321, enhanced codes RFC 3463 and RFC 5248. Texts are for the developer of the application that
 sent the mail: what is wrong and who can mend it, and nothing of our insides. Replies that quote SES are made

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,21 +37,24 @@ def find(tool: str) -> str:
     return found
 
 
-async def run(tool: str, *arguments: str | Path, stdin: bytes = b"") -> Ran:
-    """Run a program to its end, at most `LIMIT_S` seconds."""
+async def run(tool: str, *arguments: str | Path, stdin: bytes = b"", limit_s: float = LIMIT_S) -> Ran:
+    """Run a program to its end, for at most `limit_s` seconds."""
     async with running(tool, *arguments) as process:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(limit_s):
             output, errors = await process.communicate(stdin)
         assert process.returncode is not None
         return Ran(process.returncode, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
 
 
 @asynccontextmanager
-async def running(tool: str, *arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program with pipes to and from it, in the C locale; it is ended when the block is left."""
+async def running(
+    tool: str, *arguments: str | Path, pass_fds: Sequence[int] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program with pipes to and from it, in the C locale, and these descriptors; ended when the block is left."""
     process = await asyncio.create_subprocess_exec(
         find(tool), *map(str, arguments), env={**os.environ, "LC_ALL": "C"}, limit=LINE_BYTES,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        pass_fds=pass_fds,
     )  # fmt: skip
     try:
         yield process

@@ -3,7 +3,8 @@
 #
 # Guarantees: no root, nothing outside FOLDER is written, no package is installed on the machine, and none of its
 # mail services is started, stopped or replaced. A tool that the machine has is used as it is; what is missing is
-# unpacked from the machine's own Debian archive (the packages' scripts never run), with package lists of its own;
+# unpacked from the machine's own Debian archive (the packages' scripts never run, no file keeps a setuid bit), with
+# package lists of its own; Exim always, since a private one has to believe in a user that the machine may not have.
 # Node.js comes from PyPI, because Debian's cannot be moved.
 # Leaves FOLDER/bin with one starter per tool, and FOLDER/node_modules.
 set -eu
@@ -16,13 +17,15 @@ python=$2
 PATH=$PATH:/usr/sbin:/sbin
 
 # command:package[,package]
-tools="swaks:swaks,libnet-ssleay-perl msmtp:msmtp smtp-source:postfix smtp-sink:postfix curl:curl"
+tools="swaks:swaks,libnet-ssleay-perl msmtp:msmtp smtp-source:postfix smtp-sink:postfix curl:curl haproxy:haproxy
+    nmap:nmap testssl:testssl.sh,bind9-dnsutils"
+private="exim4:exim4-daemon-light,libnss-wrapper,libuid-wrapper"
 
 main() {
     rm -rf "${folder:?}/bin" "$tree" "$folder/apt"
     mkdir -p "$folder/bin" "$tree"
-    missing=$(missing_tools)
-    [ -z "$missing" ] || unpack "$missing"
+    unpack "$(missing_tools) $private"
+    install_python_tool
     command -v npm >/dev/null || install_node
     install_npm_packages
 }
@@ -41,12 +44,14 @@ unpack() {
     mkdir -p "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial" "$folder/apt/debs"
     # One third party's archive that is down is no reason to stop: what is really missing shows below.
     archive apt-get -q update >"$folder/apt/update.log" 2>&1 || cat "$folder/apt/update.log" >&2
-    wanted=$(for tool in $1; do echo "${tool#*:}" | tr , " "; done)
-    # shellcheck disable=SC2046,SC2086 # lists of names
-    (cd "$folder/apt/debs" && archive apt-get -q download $(closure $wanted) >../download.log)
+    # shellcheck disable=SC2046,SC2086 # lists of names; one tool at a time, because Debian has mail servers conflict
+    wanted=$(for tool in $1; do closure $(echo "${tool#*:}" | tr , " "); done | sort -u)
+    # shellcheck disable=SC2086 # a list of names
+    (cd "$folder/apt/debs" && archive apt-get -q download $wanted >../download.log)
     for package in "$folder"/apt/debs/*.deb; do
         dpkg-deb --extract "$package" "$tree"
     done
+    find "$tree" -type f -perm /6000 -exec chmod ug-s {} +
     rm -rf "$folder/apt"
     for tool in $1; do
         starter "${tool%:*}"
@@ -61,8 +66,9 @@ archive() {
         -o Dir::Cache="$folder/apt/cache" "$@"
 }
 
-# What an installation of the named packages would add; the C library has to stay the machine's.
+# The named packages and what their installation would add; the C library has to stay the machine's.
 closure() {
+    printf '%s\n' "$@"
     archive apt-get -q --simulate --no-install-recommends install "$@" |
         sed -n 's/^Inst \([^ ]*\).*/\1/p' | grep -Ev '^(libc6|libc-bin)(:|$)'
 }
@@ -74,12 +80,24 @@ starter() {
     [ ! -L "$target" ] || target=$(relocated "$target")
     cat >"$folder/bin/$1" <<EOF
 #!/bin/sh
-export LD_LIBRARY_PATH="$(joined "$tree"/usr/lib/*-linux-gnu "$tree"/lib/*-linux-gnu "$tree/usr/lib/postfix")"
+export LD_LIBRARY_PATH="$(joined "$tree"/usr/lib/*-linux-gnu "$tree"/lib/*-linux-gnu "$tree"/usr/lib/*-linux-gnu/blas \
+    "$tree/usr/lib/postfix")"
 export PERL5LIB="$(joined "$tree"/usr/share/perl5 "$tree"/usr/share/perl/5.* "$tree"/usr/lib/*-linux-gnu/perl*/5.*)"
-export PATH="$tree/usr/bin:\$PATH"
+export PATH="$tree/usr/bin:\$PATH" NMAPDIR="$tree/usr/share/nmap" TESTSSL_INSTALL_DIR="$tree/etc/testssl"
+$(preloads "$1")
 exec "$target" "\$@"
 EOF
     chmod +x "$folder/bin/$1"
+}
+
+# A private server knows the users, and becomes the user, that its caller's environment says (NSS_WRAPPER_PASSWD,
+# UID_WRAPPER).
+preloads() {
+    case " $private" in *" $1:"*)
+        echo "export LD_PRELOAD=\"$(joined "$tree"/usr/lib/*-linux-gnu/libnss_wrapper.so \
+            "$tree"/usr/lib/*-linux-gnu/libuid_wrapper.so)\""
+        ;;
+    esac
 }
 
 # Where a link inside the tree points, when it is meant from the root of a machine.
@@ -91,12 +109,20 @@ relocated() {
     esac
 }
 
+# Those of the paths that are there, with colons between.
 joined() {
     result=
     for part in "$@"; do
-        [ ! -d "$part" ] || result=$result${result:+:}$part
+        [ ! -e "$part" ] || result=$result${result:+:}$part
     done
     echo "$result"
+}
+
+# Checked by its hash, like everything from PyPI.
+install_python_tool() {
+    "$python" -m venv "$folder/python"
+    "$folder/python/bin/python" -m pip install --quiet --require-hashes -r "$here/requirements.txt"
+    ln -s "$folder/python/bin/command-injection-tester" "$folder/bin/"
 }
 
 # Links to Node.js itself: the starter in PyPI's package is a parent that, when ended, leaves its child running.

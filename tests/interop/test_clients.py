@@ -59,8 +59,8 @@ async def msmtp(job: Job) -> Ran:
 
 async def nodemailer(job: Job) -> Ran:
     envelope = {"from": job.sender, "to": RECIPIENTS}
-    mail = {"port": job.port, "mail": {"envelope": envelope, "raw": b64encode(job.content).decode()}}
-    return await run("node", NODEMAILER, stdin=json.dumps(mail).encode())
+    job_of_one = {"port": job.port, "mails": [{"envelope": envelope, "raw": b64encode(job.content).decode()}]}
+    return await run("node", NODEMAILER, stdin=json.dumps(job_of_one).encode())
 
 
 async def curl(job: Job) -> Ran:
@@ -154,7 +154,7 @@ async def test_what_nodemailer_composes(bench: Bench, route: Route) -> None:
     }  # fmt: skip
     relay = await bench.start()
     async with tapped(("127.0.0.1", relay.port)) as tap:
-        ran = await run("node", NODEMAILER, stdin=json.dumps({"port": tap.port, "mail": mail}).encode())
+        ran = await run("node", NODEMAILER, stdin=json.dumps({"port": tap.port, "mails": [mail]}).encode())
 
     assert ran.status == 0, ran
     [got] = bench.ses.received

@@ -2,7 +2,8 @@
 
 Owns an independent reading of SMTP (RFC 5321): commands, replies and content with its dots unstuffed, found after
 the fact in the two streams of a connection. It shares no code with the relay, which it watches. With `tls` it
-also ends the TLS of those who connect, and goes on in clear to a server that has none.
+also ends the TLS of those who connect, and goes on in clear to a server that has none. With `forge` clients hear
+something else than the server said, as from a man in the middle.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 Address = tuple[str, int] | Path  # TCP, or a Unix socket
+Forger = Callable[[bytes], bytes]  # of what has arrived at once: on loopback, a reply that was written at once
 
 _PIECE = 64 * 1024
 _END_OF_DATA = b"\r\n.\r\n"
@@ -51,10 +53,11 @@ class Session:
 class Tap:
     """The sessions so far, and the port to connect to."""
 
-    def __init__(self, target: Address) -> None:
+    def __init__(self, target: Address, forge: Forger = bytes) -> None:
         self.port = 0
         self.sessions: list[Session] = []
         self._target = target
+        self._forge = forge
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -79,7 +82,7 @@ class Tap:
         with contextlib.suppress(OSError):  # the target is gone: so is the client's connection
             far, forth = await _connect(self._target)
             self._writers |= {back, forth}
-            await asyncio.gather(_pump(near, forth, session.said), _pump(far, back, session.heard))
+            await asyncio.gather(_pump(near, forth, session.said), _pump(far, back, session.heard, self._forge))
             await _close(forth)
             self._writers -= {forth}
         await _close(back)
@@ -94,9 +97,9 @@ class Tap:
 
 
 @asynccontextmanager
-async def tapped(target: Address, tls: ssl.SSLContext | None = None) -> AsyncIterator[Tap]:
+async def tapped(target: Address, tls: ssl.SSLContext | None = None, forge: Forger = bytes) -> AsyncIterator[Tap]:
     """A tap on a free port of loopback, before `target`."""
-    tap = Tap(target)
+    tap = Tap(target, forge)
     server = await asyncio.start_server(tap.serve, "127.0.0.1", 0, ssl=tls, backlog=1024)
     tap.port = server.sockets[0].getsockname()[1]
     try:
@@ -152,10 +155,12 @@ async def _connect(target: Address) -> tuple[asyncio.StreamReader, asyncio.Strea
     return await asyncio.open_connection(*target)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: bytearray) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: bytearray, forge: Forger = bytes
+) -> None:
     """Pass on until the reader's side has ended; then end the writer's side too."""
     with contextlib.suppress(OSError):
-        while piece := await reader.read(_PIECE):
+        while piece := forge(await reader.read(_PIECE)):
             record += piece
             writer.write(piece)
             await writer.drain()
