@@ -25,6 +25,7 @@ TOO_SLOW = Reply(421, "4.4.2", "The message arrives too slowly, closing the conn
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, please try again later")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
 NOT_HTTP = Reply(421, "4.7.0", "This is a mail server, closing the connection")
+NOT_FROM_PROXIES = Reply(421, "4.7.0", "No PROXY header is believed here, closing the connection")
 LOGIN_TROUBLE = Reply(454, "4.7.0", "Logins cannot be checked at the moment, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another message")
 SENDING_AT_LIMIT = Reply(451, "4.4.5", "The relay sends as fast as it may, please try again")

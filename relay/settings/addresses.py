@@ -16,6 +16,7 @@ Network = IPv4Network | IPv6Network
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 _SYSTEMD = re.compile(r"systemd:(?P<name>[!-9;-~]{1,255})")
 _MAPPED = IPv6Network("::ffff:0:0/96")  # how IPv4 peers look on a dual-stack socket
+EVERYWHERE: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 _GLOBAL = IPv6Network("2000::/3")  # every global unicast address (RFC 4291 section 2.4)
 
 
@@ -72,7 +73,7 @@ def parse_tcp(value: object) -> TcpAddress:
         return value
     match = _HOST_PORT.fullmatch(text_of(value))
     if not match or int(match["port"]) > 65535 or not _is_host(match["v6"], match["host"]):
-        raise ValueError("host:port or [v6]:port")
+        raise ValueError("host:port or [v6]:port, with a port up to 65535")
     return TcpAddress(match["v6"] or match["host"], int(match["port"]))
 
 
@@ -98,7 +99,25 @@ def parse_bind(value: object) -> Bind:
     try:
         return parse_tcp(value)
     except ValueError:
-        raise ValueError("host:port, [v6]:port, unix:/path or systemd:NAME") from None
+        raise ValueError("host:port, [v6]:port, unix:/path or systemd:NAME, with a port up to 65535") from None
+
+
+def overlap(one: Bind, other: Bind) -> bool:
+    """Whether both cannot be bound at once, as far as that can be told: port 0 is another one each time."""
+    if not (isinstance(one, TcpAddress) and isinstance(other, TcpAddress)):
+        return one == other
+    if one.port != other.port or not one.port:
+        return False
+    return any(_same_host(here, there) for here in one.hosts for there in other.hosts)
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Whether two hosts are one, or one of them is every address of the other's family."""
+    try:
+        here, there = ip_address(one), ip_address(other)
+    except ValueError:
+        return one.lower() == other.lower()
+    return here.version == there.version and (here == there or here.is_unspecified or there.is_unspecified)
 
 
 def parse_network(value: object) -> Network:

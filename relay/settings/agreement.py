@@ -10,6 +10,8 @@ from relay.settings.addresses import TcpAddress
 from relay.settings.model import Bounces, Delivery, Limits, Ses, Spool
 from relay.settings.source import Source
 
+_PATIENCE_S = 300.0  # of clients that wait for an answer to their message; RFC 5321 section 4.5.3.2.6 asks for 600
+
 
 def check_ses(source: Source, ses: Ses) -> None:
     """Refuse SMTP without TLS to other machines; warn of plain HTTP to them."""
@@ -25,7 +27,9 @@ def _safe(url: str) -> bool:
 
 
 def check_delivery(source: Source, delivery: Delivery, spool: Spool | None) -> None:
-    """Refuse to acknowledge by a spool that is not there."""
+    """Refuse to acknowledge by a spool that is not there; warn of an answer that clients do not wait for."""
+    if delivery.hold_s > _PATIENCE_S:
+        source.warn(("delivery", "hold_s"), "at most 5m: who waits no longer for an answer sends the mail once more")
     if delivery.acknowledge == "on_spool" and spool is None and not source.unsound("spool"):
         source.error(("delivery", "acknowledge"), "on_delivery, or a section spool")
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from relay.settings.document import CredentialEntry
 from relay.settings.model import CredentialSource
 from relay.settings.problems import ConfigurationError, Keys
+from relay.settings.reading import Unreadable, read_file
 from relay.settings.source import SECRETS, Source
 from relay.settings.validation import Pieces, validate_entries
 from relay.settings.yaml_file import read
@@ -71,16 +72,22 @@ def _secret(source: Source, keys: Keys, entry: CredentialEntry) -> str | None:
 
 def _read_secret(source: Source, keys: Keys, path: Path) -> str | None:
     try:
-        mode, text = path.stat().st_mode, path.read_text("utf-8").strip()
-    except OSError as error:
-        source.error(keys, "a file that can be read", f"{source.found(keys)} ({(error.strerror or 'error').lower()})")
+        content, mode = read_file(path)
+    except Unreadable as error:
+        source.error(keys, error.allowed, f"{source.found(keys)} ({error.found})")
         return None
-    except UnicodeDecodeError:
-        text = ""
+    text = _decoded(content).strip()
     if not text or not text.isprintable():
         source.error(keys, "a file with the secret on one line", "something else in the file")
     check_private(source, keys, mode)
     return text or None
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def check_private(source: Source, keys: Keys, mode: int) -> None:

@@ -1,17 +1,19 @@
 """Who can reach the relay: refuses to be an open relay, and listeners and clients that contradict themselves.
 
-An open relay is a listener beyond loopback, together with a client entry that anybody in the world matches
-without logging in. A socket that systemd hands over counts as beyond loopback, since nobody knows where it listens.
+An open relay is a listener beyond loopback, together with client entries of which anybody in the world matches one
+without logging in. A socket that systemd hands over counts as beyond loopback, since nobody knows where it listens,
+and so does a listener that proxies are trusted at: they are there to bring clients from elsewhere.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from relay.settings.addresses import Bind, TcpAddress, UnixAddress, cover_everything
+from relay.settings.addresses import EVERYWHERE, Bind, Network, TcpAddress, UnixAddress, cover_everything, overlap
 from relay.settings.credentials import check_private
 from relay.settings.identities import check_unique
 from relay.settings.model import Admin, ClientEntry, Listener
 from relay.settings.problems import Keys
+from relay.settings.reading import Unreadable, mode_of
 from relay.settings.source import Source
 
 Listeners = list[tuple[Keys, Listener]]
@@ -19,42 +21,60 @@ Clients = list[tuple[Keys, ClientEntry]]
 
 
 def check_exposure(source: Source, listeners: Iterable[Listener], clients: Clients) -> None:
-    """Refuse an open relay."""
-    beyond = [str(listener.bind) for listener in listeners if _beyond_loopback(listener.bind)]
-    for keys, client in clients:
-        if beyond and _matches_everybody(client):
-            allowed = f"networks narrower than everything, or users, since {beyond[0]} is reachable from elsewhere"
-            source.error((*keys, "networks"), allowed, source.found((*keys, "networks")) + ": an open relay")
+    """Refuse an open relay, also one that several entries open together."""
+    beyond = next((str(listener.bind) for listener in listeners if _beyond_loopback(listener)), None)
+    together: tuple[Network, ...] = ()
+    for keys, client in clients if beyond else ():
+        networks = _open_to(client)
+        if not cover_everything((*together, *networks)):
+            together = (*together, *networks)
+            continue
+        which = "narrower than everything" if cover_everything(networks) else "that leave somebody out with those above"
+        allowed = f"networks {which}, or users, since {beyond} is reachable from elsewhere"
+        source.error((*keys, "networks"), allowed, source.found((*keys, "networks")) + ": an open relay")
 
 
-def _beyond_loopback(bind: Bind) -> bool:
-    return not isinstance(bind, UnixAddress) and not (isinstance(bind, TcpAddress) and bind.loopback)
+def _beyond_loopback(listener: Listener) -> bool:
+    bind = listener.bind
+    near = isinstance(bind, TcpAddress) and bind.loopback and not listener.proxy_protocol_from
+    return not (near or isinstance(bind, UnixAddress))
 
 
-def _matches_everybody(client: ClientEntry) -> bool:
+def _open_to(client: ClientEntry) -> tuple[Network, ...]:
+    """The networks from which a client needs no login."""
     if client.users:
-        return False
-    return cover_everything(client.networks) if client.networks else not client.unix
+        return ()
+    return client.networks or (() if client.unix else EVERYWHERE)
 
 
 def check_listeners(source: Source, listeners: Listeners, admin: Admin | None) -> None:
-    """Refuse TLS without its files, files without TLS, and an address that is bound twice."""
+    """Refuse TLS without its files, keys that would be ignored, and an address that is bound twice."""
     for keys, listener in listeners:
         if listener.tls == "none":
             _check_plain(source, keys, listener)
         else:
             _check_tls(source, keys, listener)
-    binds = [(keys, "bind", listener.bind) for keys, listener in listeners]
-    binds += [(("admin",), "bind", admin.bind)] if admin else []
-    places = (((*keys, key), text) for keys, key, bind in binds for text in _places(bind))
-    check_unique(source, places, "each address once")
+        if listener.proxy_protocol_from and isinstance(listener.bind, UnixAddress):
+            source.error((*keys, "proxy_protocol_from"), "this key only with host:port; a Unix socket is in no network")
+    binds: list[tuple[Keys, Bind]] = [((*keys, "bind"), listener.bind) for keys, listener in listeners]
+    binds += [(("admin", "bind"), admin.bind)] if admin else []
+    _check_places(source, binds)
 
 
-def _places(bind: Bind) -> Iterable[str]:
-    """What a bind takes for itself; port 0 is another one each time."""
-    if not isinstance(bind, TcpAddress):
-        return (str(bind),)
-    return [str(TcpAddress(host, bind.port)) for host in bind.hosts] if bind.port else ()
+def check_admin(source: Source, admin: Admin | None) -> None:
+    """Warn of an admin endpoint that others than this machine can reach: it knows no logins."""
+    if admin and not admin.bind.loopback:
+        source.warn(("admin", "bind"), "loopback, or an address that only those reach who may see status and metrics")
+
+
+def _check_places(source: Source, binds: list[tuple[Keys, Bind]]) -> None:
+    """Refuse a bind that cannot be had beside an earlier one."""
+    for number, (keys, bind) in enumerate(binds):
+        for earlier, other in binds[:number]:
+            if overlap(bind, other):
+                shown = str(bind) if source.at(keys) is None else source.found(keys)
+                taken = f"{shown}, which {other} on line {source.line(earlier)} takes already"
+                source.error(keys, "each address once", taken)
 
 
 def _check_tls(source: Source, keys: Keys, listener: Listener) -> None:
@@ -68,10 +88,9 @@ def _check_tls(source: Source, keys: Keys, listener: Listener) -> None:
 
 def _check_file(source: Source, keys: Keys, path: Path) -> None:
     try:
-        with path.open("rb"):
-            mode = path.stat().st_mode
-    except OSError as error:
-        source.error(keys, "a file that can be read", f"{source.found(keys)} ({(error.strerror or 'error').lower()})")
+        mode = mode_of(path)
+    except Unreadable as error:
+        source.error(keys, error.allowed, f"{source.found(keys)} ({error.found})")
         return
     if keys[-1] == "private_key":
         check_private(source, keys, mode)

@@ -3,6 +3,7 @@
 Every value may also be text with a `${NAME}` reference, so each schema of text permits one.
 """
 
+from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -79,7 +80,7 @@ class OrOff:
     """Marks an optional section that the word `off` leaves out."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Take `off`, and what YAML 1.1 tools make of it, for None."""
+        """Take `off`, and what YAML 1.1 tools make of it, for None; no other word is a section."""
         return core_schema.no_info_before_validator_function(_off, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -88,7 +89,11 @@ class OrOff:
 
 
 def _off(value: object) -> object:
-    return None if scalars.text_of(value) in ("off", "false") else value
+    if scalars.text_of(value) in ("off", "false"):
+        return None
+    if value is None or isinstance(value, dict) or is_dataclass(value):
+        return value
+    raise ValueError("a mapping of keys and values, or off")
 
 
 Duration = Annotated[float, PlainValidator(scalars.parse_duration), _number(_TIME)]

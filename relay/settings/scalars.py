@@ -29,7 +29,8 @@ def parse_duration(value: object, *, positive: bool = False) -> float:
     match = _DURATION.fullmatch(text_of(value))
     seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else -1.0
     if seconds < 0 or (positive and not seconds):
-        raise ValueError("a duration" + (" above zero" if positive else "") + ": 90, 90s, 5m, 2h or 5d")
+        above = " above zero" if positive else ""
+        raise ValueError(f"a duration{above} of up to 9 digits: 90, 90s, 5m, 2h or 5d")
     return seconds
 
 
@@ -38,7 +39,7 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(text_of(value))
     size = int(match["number"]) * _BYTES[match["unit"].lower()] if match else 0
     if not size:
-        raise ValueError("a size above zero: 10MB, 40MiB or plain bytes")
+        raise ValueError("a size above zero of up to 15 digits, plain bytes or in KB, MB, GB, KiB, MiB or GiB")
     return size
 
 
@@ -46,7 +47,7 @@ def parse_count(value: object, *, least: int) -> int:
     """Parse a whole number."""
     text = text_of(value)
     if not _COUNT.fullmatch(text) or int(text) < least:
-        raise ValueError(f"a whole number, {least} or more")
+        raise ValueError(f"a whole number from {least} to 999999999")
     return int(text)
 
 
@@ -54,7 +55,7 @@ def parse_rate(value: object) -> float:
     """Parse a number above zero."""
     text = text_of(value)
     if not _NUMBER.fullmatch(text) or not float(text):
-        raise ValueError("a number above zero")
+        raise ValueError("a number above zero with up to 9 digits and 6 decimals: 14 or 14.5")
     return float(text)
 
 

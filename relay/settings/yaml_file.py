@@ -4,13 +4,13 @@ Duplicate keys, tags, aliases, control characters and environment references are
 comes later sees mappings, lists, printable text and None.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from relay.settings.environment import has_reference, substitute
 from relay.settings.problems import ConfigurationError, Keys, Problem, show
+from relay.settings.reading import Unreadable, read_file
 from relay.settings.source import NOT_SHOWN, Source, is_secret
 from relay.settings.yaml_nodes import DEPTH, Node, NotYaml, parse
 
@@ -27,12 +27,9 @@ def read(
             problems of the source, which are the parent's if there is one.
     """
     try:
-        with path.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            content = stream.read()
-    except OSError as error:
-        reason = error.strerror or "error"
-        raise ConfigurationError([Problem(str(path), 0, "", reason.lower(), "a file that can be read")]) from None
+        content, mode = read_file(path)
+    except Unreadable as error:
+        raise ConfigurationError([Problem(str(path), 0, "", error.found, error.allowed)]) from None
     source = Source(str(path), path.parent, mode, root)
     if parent:
         source.problems, source.told = parent.problems, parent.told

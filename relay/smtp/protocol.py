@@ -16,7 +16,6 @@ spends a Python object on every line.
 from __future__ import annotations
 
 import asyncio
-import socket
 from asyncio import sslproto
 from typing import Any
 
@@ -24,13 +23,13 @@ from aiosmtpd.smtp import SMTP
 
 from relay import replies
 from relay.errors import Rejection
-from relay.model import Reply
+from relay.model import UNKNOWN_PEER, Reply
 from relay.smtp import clocks
 from relay.smtp.collector import Collector
-from relay.smtp.door import Door
+from relay.smtp.door import Door, peer_of
 from relay.smtp.handler import Dialogue
 from relay.smtp.host import Host
-from relay.smtp.proxy_header import ProxyHeader, Source
+from relay.smtp.proxy_header import ProxyHeader, Source, Unnamed
 
 _COMMAND_BYTES = 2048  # RFC 5321 section 4.5.3.1.4 asks for 512, parameters of extensions come on top
 _READER_BYTES = 16 * 1024  # commands that wait for their turn; reading stops at twice this
@@ -105,7 +104,7 @@ class SmtpProtocol(SMTP):
         if self._original_transport is not None:
             super().connection_made(transport)
             return
-        peer = _peer(transport)
+        peer = peer_of(transport)
         proxy = self._door.trusts(peer)
         answer = self._host.admit(self, peer, proxy=proxy)
         if isinstance(answer, Reply):
@@ -331,15 +330,16 @@ class SmtpProtocol(SMTP):
         self._arrive(left)
 
     async def _know_the_client(self, preamble: ProxyHeader) -> bool:
-        """Wait for the PROXY header of a trusted proxy, and admit the client it names."""
+        """Wait for the PROXY header of a trusted proxy, and admit its client, also one that it cannot name."""
         try:
             async with asyncio.timeout(_PROXY_S):
                 await self._arrived
         except (ValueError, TimeoutError) as error:
             self._host.journal.connection_broken(self.dialogue.client, error)
             return False
-        if isinstance(preamble.origin, Source):
-            answer = self._host.admit(self, preamble.origin.address)
+        if preamble.origin is not Unnamed.LOCAL:
+            named = preamble.origin.address if isinstance(preamble.origin, Source) else UNKNOWN_PEER
+            answer = self._host.admit(self, named)
             if isinstance(answer, Reply):
                 self.hang_up(answer)
                 return False
@@ -389,12 +389,3 @@ def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
 
 def _line(reply: Reply) -> bytes:
     return f"{reply}\r\n".encode("ascii", "replace")
-
-
-def _peer(transport: asyncio.BaseTransport) -> str | None:
-    """The client's IP address; None on a Unix socket."""
-    raw: socket.socket | None = transport.get_extra_info("socket")
-    if raw is not None and raw.family == getattr(socket, "AF_UNIX", None):
-        return None
-    name = transport.get_extra_info("peername")
-    return str(name[0]) if isinstance(name, tuple) else None

@@ -45,10 +45,10 @@ class Source:
 
 
 class Unnamed(StrEnum):
-    """A header without a client: the connection's own address is all there is to know."""
+    """A header without a client's address."""
 
-    LOCAL = "local"  # the proxy speaks for itself, as in a health check
-    UNKNOWN = "unknown"  # the proxy does not know its client, or it came by a Unix socket
+    LOCAL = "local"  # the proxy speaks for itself, as in a health check: the connection's own address counts
+    UNKNOWN = "unknown"  # a client that the proxy cannot name, or that came to it by a Unix socket: no address counts
 
 
 Origin = Source | Unnamed

@@ -27,7 +27,14 @@ _GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 _SHOWN_WHOLE = re.compile(rb"(?:EHLO|HELO) [^\s]*$|MAIL FROM:|RCPT TO:", re.IGNORECASE)
 _BEFORE_TLS = frozenset({b"EHLO", b"HELO", b"NOOP", b"QUIT", b"STARTTLS", b"RSET", b"HELP"})
 # Browsers and scanners: nobody is there who would understand an answer.
-_FOREIGN = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE"})
+# What no client of ours says first: a browser, or a proxy whose header is not believed and would make its own address
+# the sender's.
+_FOREIGN = {
+    **dict.fromkeys(
+        (b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE"), replies.NOT_HTTP
+    ),
+    b"PROXY": replies.NOT_FROM_PROXIES,
+}
 
 
 class Session(SmtpProtocol):
@@ -72,15 +79,15 @@ class Session(SmtpProtocol):
         if self._draining and not self.dialogue.in_transaction and verb != b"QUIT":
             self.hang_up(replies.SHUTTING_DOWN)
             return
+        if verb in _FOREIGN:
+            self._host.journal.session_closed(self.dialogue.client, _FOREIGN[verb])
+            self.hang_up(_FOREIGN[verb])
+            return
         if self._door.require_tls and not self.over_tls and verb not in _BEFORE_TLS:
             raise Rejection(replies.NEED_TLS)
         method = _COMMANDS.get(verb)
         if method is not None:
             await method(self, argument.strip().decode("ascii", "surrogateescape") or None)
-            return
-        if verb in _FOREIGN:
-            self._host.journal.session_closed(self.dialogue.client, replies.NOT_HTTP)
-            self.hang_up(replies.NOT_HTTP)
             return
         fixed = replies.FIXED.get(verb, replies.COMMAND_UNKNOWN)
         if not fixed.positive:

@@ -28,6 +28,7 @@ async def run(scene: Scene, sizes: Sizes) -> list[Figure]:
                 await first.send(HEADER + END)
                 if (await first.reply())[:3] != "250":
                     raise RuntimeError("the relay does not deliver")
+            await relay.event("quota_read")  # which it asks for beside the delivery, by a connection of its own
             return await scene.work(Measured(relay), sizes)
 
 

@@ -115,8 +115,8 @@ DIALOGUE = (
     Mutant(
         "client's cancel cancels the message",
         "relay/smtp/handler.py",
-        "await asyncio.shield(self._hand_on(self._intake.accept(submission), collector))",
-        "await self._hand_on(self._intake.accept(submission), collector)",
+        "await asyncio.shield(hand_on(self._intake.accept(submission)))",
+        "await hand_on(self._intake.accept(submission))",
         ("tests/smtp/test_session_machine.py::test_who_vanishes_while_ses_thinks_does_not_stop_the_message",),
     ),
 )
@@ -191,16 +191,51 @@ ADMISSION = (
     Mutant(
         "PROXY believed from anyone",
         "relay/smtp/door.py",
-        "return bool(self.proxies) and peer is not None and any(_in(peer, network) for network in self.proxies)",
+        "return address is not None and any(address in network for network in self.proxies)",
         "return bool(self.proxies)",
         ("tests/smtp/test_proxied_sessions.py::test_a_header_from_anybody_else_is_not_believed",),
     ),
     Mutant(
+        "a stranger whom the proxy cannot name is the proxy",
+        "relay/smtp/protocol.py",
+        "if preamble.origin is not Unnamed.LOCAL:",
+        "if isinstance(preamble.origin, Source):",
+        ("tests/smtp/test_proxied_sessions.py::test_a_client_that_the_proxy_cannot_name_is_nobody",),
+    ),
+    Mutant(
+        "who comes from nowhere may log in as if from loopback",
+        "relay/smtp/door.py",
+        "(peer is None or (address is not None and address.is_loopback))",
+        "(address is None or address.is_loopback)",
+        ("tests/smtp/test_proxied_sessions.py::test_a_client_that_the_proxy_cannot_name_logs_in_only_as_strangers_do",),
+    ),
+    Mutant(
+        "who has reset the connection comes by a Unix socket",
+        "relay/smtp/door.py",
+        "return str(name[0]) if isinstance(name, tuple) else UNKNOWN_PEER",
+        "return str(name[0]) if isinstance(name, tuple) else None",
+        ("tests/smtp/test_sessions_cut_off.py::test_who_resets_the_connection_is_not_taken_for_a_unix_socket",),
+    ),
+    Mutant(
         "open-relay check skipped",
         "relay/settings/exposure.py",
-        "        if beyond and _matches_everybody(client):\n",
-        "        if False:\n",
+        "        if not cover_everything((*together, *networks)):\n",
+        "        if True:\n",
         (bad_configuration("open_relay"),),
+    ),
+    Mutant(
+        "two halves of the world are no open relay",
+        "relay/settings/exposure.py",
+        "        if not cover_everything((*together, *networks)):\n",
+        "        if not cover_everything(networks):\n",
+        (bad_configuration("open_relay_together"),),
+    ),
+    Mutant(
+        "what a proxy brings to loopback comes from loopback",
+        "relay/settings/exposure.py",
+        " and not listener.proxy_protocol_from",
+        "",
+        (bad_configuration("open_relay_behind_a_proxy"),),
     ),
 )
 
@@ -491,7 +526,7 @@ HEADERS = (
 OUTCOMES = (
     Mutant(
         "250 without SES",
-        "relay/intake.py",
+        "relay/delivery/acceptance.py",
         "return replies.accepted(outcome.message_id) if isinstance(outcome, Delivered) else outcome.reply",
         'return replies.accepted(getattr(outcome, "message_id", ""))',
         (dialog("ses_not_now"),),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.model import UNKNOWN_PEER
 from relay.policy.admission import Admission, ClientRule
 
 thorough = settings(deadline=None, max_examples=500)
@@ -105,6 +106,19 @@ def test_places_that_an_entry_does_not_name_are_closed() -> None:
     assert found([socket], None) == "socket"
     assert found([socket], "127.0.0.1") is None
     assert found([rule("none")], "127.0.0.1") is None
+
+
+def test_who_comes_from_nowhere_is_in_no_network() -> None:
+    """Not in all networks together, and on no Unix socket; where every place will do, or with a login, it may send."""
+    everything = rule("everything", "0.0.0.0/0", "::/0", unix=True)
+    billing = rule("billing", users=("billing",), anywhere=True)
+    office = rule("office", "10.0.0.0/8", users=("billing",))
+    socket = rule("socket", unix=True, anywhere=True)
+
+    assert found([everything, LOCAL, socket, billing], UNKNOWN_PEER) is None
+    assert found([everything, LOCAL, socket, billing], UNKNOWN_PEER, "billing") == "billing"
+    assert found([office], UNKNOWN_PEER, "billing") is None
+    assert found([rule("anywhere", anywhere=True)], UNKNOWN_PEER) == "anywhere"
 
 
 def test_answers_are_remembered_for_a_bounded_number_of_peers() -> None:

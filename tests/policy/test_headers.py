@@ -216,6 +216,7 @@ def test_empty_options_are_left_out() -> None:
         (CLIENT, "app.internal ([192.0.2.7])", "ESMTP"),
         (replace(CLIENT, peer="2001:db8::1", tls=True), "app.internal ([IPv6:2001:db8::1])", "ESMTPS"),
         (replace(CLIENT, peer="unix", user="u", helo=""), "unknown (unix)", "ESMTPA"),
+        (replace(CLIENT, peer="unknown", helo="host"), "host (unknown)", "ESMTP"),
         (replace(CLIENT, helo="a)\r\nX-A: b", tls=True, user="u"), "a???X-A:?b ([192.0.2.7])", "ESMTPSA"),
     ],
 )

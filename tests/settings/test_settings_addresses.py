@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.settings.addresses import (
@@ -109,6 +109,7 @@ def test_narrower_networks_do_not_hold_the_world(networks: list[str]) -> None:
     assert not cover_everything(tuple(parse_network(text) for text in networks))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30))
 def test_any_way_to_cut_the_world_in_two_still_holds_it(address: int, prefix: int) -> None:
     """Halving networks at random, as an operator might by hand, makes no open relay legal."""

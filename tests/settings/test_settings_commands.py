@@ -15,7 +15,7 @@ from relay.cli.schema import schema
 from relay.settings.problems import Problem
 from relay.settings.schema import json_schema
 
-ERROR = Problem("relay.yaml", 7, "ses.concurrency", "0", "a whole number, 1 or more")
+ERROR = Problem("relay.yaml", 7, "ses.concurrency", "0", "a whole number from 1 to 999999999")
 WARNING = Problem("relay.yaml", 3, "identities[0].region", "mars-north-1", "a region", "warning")
 
 
@@ -29,7 +29,7 @@ def test_check_says_that_a_configuration_is_well(write: Write) -> None:
 
 def test_check_says_everything_at_once_and_exits_with_2(write: Write) -> None:
     """Errors, warnings of the SDK's regions, and what this version cannot do yet."""
-    write(IDENTITY.replace("us-west-2", "mars-north-1") + "ses: {concurrency: 0}\nspool: {path: spool.db}\n")
+    write(IDENTITY.replace("us-west-2", "mars-north-1") + "ses: {concurrency: 0}\nreload: {watch: true}\n")
 
     result = CliRunner().invoke(check, ["--config", "relay.yaml"])
 
@@ -38,7 +38,7 @@ def test_check_says_everything_at_once_and_exits_with_2(write: Write) -> None:
     assert lines == [
         "relay.yaml:3: warning: identities[0].source_arn: found mars-north-1",
         "relay.yaml:4: error: ses.concurrency: found 0",
-        "relay.yaml:5: error: spool: found a mapping",
+        "relay.yaml:5: error: reload.watch: found true",
         "relay.yaml: 2 errors, 1 warning",
     ]
 
@@ -73,7 +73,7 @@ def test_check_takes_its_variables_from_the_environment(write: Write) -> None:
 def test_a_report_is_made_of_problems_alone() -> None:
     assert report("relay.yaml", [WARNING, ERROR], as_json=False).splitlines() == [
         str(WARNING),
-        "relay.yaml:7: error: ses.concurrency: found 0; allowed a whole number, 1 or more",
+        "relay.yaml:7: error: ses.concurrency: found 0; allowed a whole number from 1 to 999999999",
         "relay.yaml: 1 error, 1 warning",
     ]
     assert json.loads(report("relay.yaml", [WARNING], as_json=True))["ok"] is True

@@ -113,12 +113,12 @@ class Session:
             return self._refuse("500 5.5.2")
         word, _, argument = line.partition(b" ")
         verb = word.upper()
+        if verb in {b"GET", b"PROXY"}:
+            return self._hang_up()
         if self.house.require_tls and not self.encrypted and verb not in IN_CLEAR:
             return self._refuse("530 5.7.0")
-        if verb in ALWAYS:
-            return [ALWAYS[verb]]
         if verb not in COMMANDS:
-            return self._refuse(NEVER.get(verb, "500 5.5.2"))
+            return [ALWAYS[verb]] if verb in ALWAYS else self._refuse(NEVER.get(verb, "500 5.5.2"))
         if COMMANDS[verb] in AFTER_HELLO and not self.greeted:
             return self._refuse("503 5.5.1")
         return COMMANDS[verb](self, line, argument)
@@ -147,7 +147,7 @@ class Session:
         self.mode = "closed"
         return ["221 2.0.0"]
 
-    def _browse(self, *_: bytes) -> list[str]:
+    def _hang_up(self) -> list[str]:
         self.mode = "closed"
         return ["421 4.7.0"]
 
@@ -301,7 +301,6 @@ COMMANDS: dict[bytes, Callable[[Session, bytes, bytes], list[str]]] = {
     b"HELO": Session._hello,
     b"RSET": Session._reset,
     b"QUIT": Session._quit,
-    b"GET": Session._browse,
     b"STARTTLS": Session._starttls,
     b"AUTH": Session._auth,
     b"MAIL": Session._mail,

@@ -1,9 +1,11 @@
 """PROXY headers in front of real sessions: who is believed, who is not, and what counts afterwards."""
 
 import asyncio
+import base64
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -14,6 +16,7 @@ import uvloop
 from certificates import Pki
 
 from relay import replies
+from relay.smtp.auth import hash_password
 from relay.smtp.door import Door
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -23,8 +26,16 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 50000 25\r\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 198, 51, 100, 1]) + b"\xc3\x50\0\x19"
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\x00"
+NAMELESS = {
+    "v1": b"PROXY UNKNOWN\r\n",
+    "v1 with an address": b"PROXY UNKNOWN 127.0.0.1 127.0.0.1 50000 25\r\n",
+    "v2": b"\r\n\r\n\0\r\nQUIT\n\x21\x00\0\x00",
+    "v2, by a Unix socket": b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8" + b"/run/client".ljust(216, b"\0"),
+}
 TRUSTED = (ip_network("127.0.0.0/8"),)
 BEHIND = listener.client_rule("behind", network="192.0.2.0/24")
+BILLING = listener.client_rule("billing", networks=None, unix=False, users=("billing",))
+HASH = hash_password("a password")
 MAIL = b"EHLO c\r\nMAIL FROM:<app@example.com>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nx: y\r\n.\r\nQUIT\r\n"
 
 
@@ -80,10 +91,10 @@ def test_the_client_that_the_proxy_names_is_the_client(play: Callable[..., Any],
 
 
 def test_a_header_from_anybody_else_is_not_believed(play: Callable[..., Any]) -> None:
-    """It is a command that does not exist, and the sender is nobody's client."""
+    """The session ends: going on would serve whoever it is as the proxy itself."""
     door = Door(proxies=(ip_network("192.0.2.0/24"),))
     said, _ = play(say(V1 + b"EHLO c\r\nMAIL FROM:<app@example.com>\r\nQUIT\r\n"), door=door, clients=[BEHIND])
-    assert said == ["220", "500", "250", "550", "221"]
+    assert said == ["220", "421"]
 
 
 def test_a_trusted_proxy_without_a_header_is_closed(play: Callable[..., Any]) -> None:
@@ -97,6 +108,49 @@ def test_a_health_check_of_the_proxy_itself_is_the_proxy(play: Callable[..., Any
     said, relay = play(say(LOCAL + MAIL), door=Door(proxies=TRUSTED))
     assert said == WHOLE
     assert relay.events("message")[0]["peer"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("header", NAMELESS.values(), ids=NAMELESS.keys())
+def test_a_client_that_the_proxy_cannot_name_is_nobody(play: Callable[..., Any], header: bytes) -> None:
+    """The proxy's own address does not count for it: everybody whom a proxy on loopback lets in would be `local`."""
+    mail = b"EHLO c\r\nMAIL FROM:<app@example.com>\r\nQUIT\r\n"
+    said, relay = play(say(header + mail), door=Door(proxies=TRUSTED))
+    assert said == ["220", "250", "550", "221"]
+    [event] = relay.events("command_refused")
+    assert event["reply"] == str(replies.NOT_A_CLIENT)
+    assert event["peer"] == "unknown"
+
+
+@pytest.mark.parametrize(("where", "codes"), [("loopback", ["538", "550"]), ("always", ["235", "250"])])
+@pytest.mark.parametrize("header", NAMELESS.values(), ids=NAMELESS.keys())
+def test_a_client_that_the_proxy_cannot_name_logs_in_only_as_strangers_do(
+    play: Callable[..., Any], header: bytes, where: Any, codes: list[str]
+) -> None:
+    """No password in clear as if it came from loopback; but where a login counts, it counts for it too."""
+    login = b"AUTH PLAIN " + base64.b64encode(b"\0billing\0a password") + b"\r\n"
+    wire = header + b"EHLO c\r\n" + login + b"MAIL FROM:<app@example.com>\r\nQUIT\r\n"
+    said, _ = play(
+        say(wire), door=Door(proxies=TRUSTED, auth_without_tls=where), users={"billing": HASH},
+        clients=[listener.client_rule(), BILLING],
+    )  # fmt: skip
+    assert said == ["220", "250", *codes, "221"]
+
+
+def test_clients_that_the_proxy_cannot_name_are_limited_together(play: Callable[..., Any]) -> None:
+    """And take no place from those whom it names, nor from the proxy's health checks."""
+    limits = replace(listener.LIMITS, connections_per_client=1)
+
+    def client(port: int) -> list[bytes]:
+        heard = []
+        with ExitStack() as stack:
+            for header in (NAMELESS["v1"], NAMELESS["v2"], V1, LOCAL):
+                wire = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+                wire.sendall(header)
+                heard.append(wire.recv(200)[:3])
+        return heard
+
+    said, _ = play(client, door=Door(proxies=TRUSTED), limits=limits)
+    assert said == [b"220", b"421", b"220", b"220"]
 
 
 def test_limits_per_client_count_the_client_and_not_the_proxy(play: Callable[..., Any]) -> None:

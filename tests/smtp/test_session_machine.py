@@ -39,7 +39,12 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
     "uvloop": uvloop.new_event_loop,
 }
-LINES = st.lists(st.sampled_from([*LIKELY * 4, *ERRORS, b"STARTTLS", b"QUIT", b"GET / HTTP/1.1"]), max_size=8)
+LINES = st.lists(
+    st.sampled_from(
+        [*LIKELY * 4, *ERRORS, b"STARTTLS", b"QUIT", b"GET / HTTP/1.1", b"PROXY TCP4 192.0.2.7 192.0.2.1 1 25"]
+    ),
+    max_size=8,
+)
 OUTCOMES = st.sampled_from(sorted(SAID))
 PLACES = st.builds(
     Place,
