@@ -12,7 +12,7 @@ import gc
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from relay import __version__
 from relay.app import Relay
@@ -22,24 +22,25 @@ from relay.observe.log_output import adopt_libraries, open_log
 from relay.observe.metrics import Metrics
 from relay.observe.notify import Notifier
 from relay.post import open_post, schedule_of
-from relay.settings.availability import load_available
+from relay.settings.load import Loaded, load
 from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError, Problem
+from relay.settings.watching import FileWatch
 from relay.spool.sqlite import SqliteSpool
 from relay.spool.trouble import SpoolRefused, SpoolTrouble
 
 
 def read_settings(path: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, ...]]:
-    """Settings and warnings; raises ConfigurationError, also for what this version cannot do yet."""
-    loaded = load_available(path, environ, known_regions)
+    """Settings and warnings; raises ConfigurationError."""
+    loaded = load(path, environ, known_regions)
     return loaded.settings, loaded.warnings
 
 
 def run(path: Path, environ: Mapping[str, str]) -> int:
     """Run a relay until it is told to stop; returns the exit status."""
-    settings, warnings = read_settings(path, environ)
+    loaded = load(path, environ, known_regions)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(Service(path, environ, settings, warnings).live())
+        return runner.run(Service(path, environ, loaded).live())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -51,16 +52,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+WATCH_S: Final = 2.0  # between two looks at the files
+
+
 class Service:
     """One process with one relay."""
 
-    def __init__(
-        self, path: Path, environ: Mapping[str, str], settings: Settings, warnings: tuple[Problem, ...]
-    ) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], loaded: Loaded) -> None:
         self._path = path
         self._environ = environ
-        self._settings = settings
-        self._warnings = warnings
+        self._settings = settings = loaded.settings
+        self._warnings = loaded.warnings
+        self._files = FileWatch(loaded.source.files)
         self._metrics = Metrics(__version__)
         self._journal = Journal(_open(settings), self._metrics, masked=settings.log.addresses == "masked")
         self._notifier = Notifier(environ)
@@ -89,7 +92,7 @@ class Service:
             await relay.stop()
             return 1
         gc.freeze()  # what lives as long as the process need not be looked at again
-        beat = asyncio.ensure_future(self._notifier.keep_alive())
+        beat = asyncio.gather(self._notifier.keep_alive(), self._watch_files(relay))
         self._notifier.ready()
         await self._stop.wait()
         self._notifier.stopping()
@@ -120,14 +123,24 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _watch_files(self, relay: Relay) -> None:
+        """`reload.watch`: a reload when the file or one that it names has changed."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._settings.reload.watch and await asyncio.to_thread(self._files.has_changed):
+                await self._reload(relay)
+
     async def _reload(self, relay: Relay) -> None:
         async with self._reloading:
             self._notifier.reloading()
+            self._files.look_again()
             try:
-                settings, warnings = await asyncio.to_thread(read_settings, self._path, self._environ)
-                relay.reload(settings)
-                self._journal.change(_open(settings), masked=settings.log.addresses == "masked")
-                for warning in warnings:
+                loaded = await asyncio.to_thread(load, self._path, self._environ, known_regions)
+                relay.reload(loaded.settings)
+                self._settings = loaded.settings
+                self._files.follow(loaded.source.files)
+                self._journal.change(_open(loaded.settings), masked=loaded.settings.log.addresses == "masked")
+                for warning in loaded.warnings:
                     self._journal.configuration(str(warning))
             except ConfigurationError as error:
                 self._journal.reload_refused([str(problem) for problem in error.problems])

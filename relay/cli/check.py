@@ -13,7 +13,7 @@ import click
 
 from relay.aws.regions import known_regions
 from relay.cli.config_option import config_option
-from relay.settings.availability import load_available
+from relay.settings.load import load
 from relay.settings.problems import ConfigurationError, Problem
 
 
@@ -42,7 +42,7 @@ def report(file: str, problems: Sequence[Problem], *, as_json: bool) -> str:
 
 def _problems(path: Path) -> tuple[Problem, ...]:
     try:
-        return load_available(path, os.environ, known_regions).warnings
+        return load(path, os.environ, known_regions).warnings
     except ConfigurationError as error:
         return error.problems
 

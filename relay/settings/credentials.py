@@ -71,6 +71,7 @@ def _secret(source: Source, keys: Keys, entry: CredentialEntry) -> str | None:
 
 
 def _read_secret(source: Source, keys: Keys, path: Path) -> str | None:
+    source.files.add(path)
     try:
         content, mode = read_file(path)
     except Unreadable as error:

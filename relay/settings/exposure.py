@@ -87,6 +87,7 @@ def _check_tls(source: Source, keys: Keys, listener: Listener) -> None:
 
 
 def _check_file(source: Source, keys: Keys, path: Path) -> None:
+    source.files.add(path)
     try:
         mode = mode_of(path)
     except Unreadable as error:

@@ -20,7 +20,8 @@ _OPEN = frozenset({"profile", "assume_role", "external_id", "session_name", "sou
 class Source:
     """What one file says. `root` are the keys that stand above the file's own, for files that another one names.
 
-    `problems` and `told` are shared by all files of one configuration. Of several errors for one key the first is kept.
+    `problems`, `told` and `files` (what has been read) are shared by all files of one configuration. Of several errors
+    for one key the first is kept.
     """
 
     file: str
@@ -32,6 +33,7 @@ class Source:
     lines: dict[Keys, int] = field(default_factory=dict, repr=False)
     references: dict[Keys, str] = field(default_factory=dict, repr=False)
     told: set[Keys] = field(default_factory=set, repr=False)
+    files: set[Path] = field(default_factory=set, repr=False)
 
     def line(self, keys: Keys) -> int:
         """The line of a key, or of its `_file` twin, or of the nearest key above it."""

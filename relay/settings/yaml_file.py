@@ -32,7 +32,8 @@ def read(
         raise ConfigurationError([Problem(str(path), 0, "", error.found, error.allowed)]) from None
     source = Source(str(path), path.parent, mode, root)
     if parent:
-        source.problems, source.told = parent.problems, parent.told
+        source.problems, source.told, source.files = parent.problems, parent.told, parent.files
+    source.files.add(path)
     source.lines[root] = 1
     try:
         node = parse(content, depth)

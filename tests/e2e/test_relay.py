@@ -191,16 +191,19 @@ async def test_a_bad_configuration_ends_with_2_and_all_problems(bench: Bench) ->
     assert b"configuration-set" in err
 
 
-async def test_what_is_not_built_yet_is_refused_in_words(bench: Bench) -> None:
-    config = bench.config(reload={"watch": True})
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "relay", "run", "--config", str(bench.write(config)),
-        stderr=asyncio.subprocess.PIPE, env={**bench.ses.relay_environment(), "PATH": ""},
-    )  # fmt: skip
-    _, err = await process.communicate()
+async def test_a_changed_file_is_read_again_by_itself(bench: Bench) -> None:
+    """`reload.watch`: no signal; a change that is bad is refused in words and the next good one is taken."""
+    relay = await bench.start(reload={"watch": True})
+    assert (await submit(relay, "app@example.com", message("app@example.com")))[0] == 250
 
-    assert process.returncode == 2
-    assert b"not available in this version" in err
+    bench.write(bench.config(reload={"watch": True}) | {"clients": "nobody"})
+    await relay.event("reload_refused")
+    assert (await submit(relay, "app@example.com", message("app@example.com")))[0] == 250
+
+    rules = {"clients": [{"name": "local", "networks": ["127.0.0.0/8"], "senders": ["@example.net"]}]}
+    bench.write(bench.config(reload={"watch": True}, **rules))
+    await relay.event("reloaded")
+    assert (await submit(relay, "app@example.com", message("app@example.com")))[0] == 550
 
 
 async def test_an_address_that_is_taken_ends_with_1(bench: Bench) -> None:

@@ -28,8 +28,8 @@ def test_check_says_that_a_configuration_is_well(write: Write) -> None:
 
 
 def test_check_says_everything_at_once_and_exits_with_2(write: Write) -> None:
-    """Errors, warnings of the SDK's regions, and what this version cannot do yet."""
-    write(IDENTITY.replace("us-west-2", "mars-north-1") + "ses: {concurrency: 0}\nreload: {watch: true}\n")
+    """Errors, warnings of the SDK's regions, and what goes wrong between sections."""
+    write(IDENTITY.replace("us-west-2", "mars-north-1") + "ses: {concurrency: 0}\ndelivery: {acknowledge: on_spool}\n")
 
     result = CliRunner().invoke(check, ["--config", "relay.yaml"])
 
@@ -38,7 +38,7 @@ def test_check_says_everything_at_once_and_exits_with_2(write: Write) -> None:
     assert lines == [
         "relay.yaml:3: warning: identities[0].source_arn: found mars-north-1",
         "relay.yaml:4: error: ses.concurrency: found 0",
-        "relay.yaml:5: error: reload.watch: found true",
+        "relay.yaml:5: error: delivery.acknowledge: found on_spool",
         "relay.yaml: 2 errors, 1 warning",
     ]
 
