@@ -66,7 +66,7 @@ class Relay:
         self._journal = journal
         self._metrics = metrics
         self._hostname = hostname()
-        credentials = CredentialBook(settings.credentials)
+        credentials = CredentialBook(settings.credentials, not_renewed=journal.credentials_not_renewed)
         self._gates = Gates(journal, _clock(), gate_rules(settings, credentials))
         self._courier = courier_of(settings, credentials, journal, self._hostname, self._gates)
         book = book_of(settings, self._hostname)
@@ -112,7 +112,7 @@ class Relay:
         changed = [key for key in _FIXED_KEYS if _fixed(settings, key) != _fixed(self.settings, key)]
         if changed:
             self._journal.reload_needs_restart(changed)
-        credentials = CredentialBook(settings.credentials)
+        credentials = CredentialBook(settings.credentials, not_renewed=self._journal.credentials_not_renewed)
         courier = courier_of(settings, credentials, self._journal, self._hostname, self._gates)
         book = book_of(settings, self._hostname)
         self.settings = replace(settings, **{key: getattr(self.settings, key) for key in changed})
@@ -163,6 +163,7 @@ class Relay:
             "connections": self._server.connections,
             "messages in hand": self._server.messages,
             "identities": ", ".join(identity.name for identity in self.settings.identities[:50]),
+            **(self._post.status() if self._post is not None else {}),
         }
 
 
@@ -208,7 +209,7 @@ def gate_rules(settings: Settings, book: CredentialBook) -> GateRules:
     exchange = Exchange(ses.timeout_s, user_agent=f"ses-relay/{__version__}", final_s=0)
     asker = Asker(Means(book, endpoints, exchange, _utc_now))
     max_rate = None if ses.max_rate == "auto" else ses.max_rate
-    return GateRules(ses.concurrency, max_rate, asker, whose=not endpoints.elsewhere)
+    return GateRules(ses.concurrency, max_rate, asker, whose=endpoints.sts_belongs)
 
 
 def _clock() -> Clock:

@@ -1,9 +1,10 @@
 """Asks AWS about the account: signed calls that only read.
 
-Owns the form of these calls and their pace: SES permits one a second besides sending (SES developer guide,
-"Service quotas"), so in a region no two begin within a second, nor do two to STS. Guarantees an answer that AWS
-gave, or `NotTold` with the reason, within a minute of its turn; never a repetition. What an answer means is read
-elsewhere.
+Owns the form of these calls and their pace: besides sending, SES permits an account each call once a second in a
+region (SES developer guide, "Service quotas"; SES API reference), so no two of the same begin within a second. Nobody
+knows whose most credentials are: unless `belongs` has told, all are taken for one account's. STS permits hundreds.
+Guarantees an answer that AWS gave, or `NotTold` with the reason, within a minute of its turn; never a repetition.
+What an answer means is read elsewhere.
 """
 
 from __future__ import annotations
@@ -69,11 +70,21 @@ class Asker:
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        self._free_at: dict[tuple[str, str], float] = {}
+        self._accounts: dict[str, str] = {}
+        self._free_at: dict[tuple[str, ...], float] = {}
+
+    def role_of(self, credentials: str) -> str | None:
+        """The ARN of the role that these credentials assume, if they do."""
+        return self._means.book.role_of(credentials)
+
+    def belongs(self, credentials: str, account: str) -> None:
+        """These credentials are of that account, so that they share its pace and no other."""
+        self._accounts[credentials] = account
 
     async def ask(self, question: Question, credentials: str, region: str, name: str = "") -> bytes:
         """The body of the answer; `name` is what the question is about, if it is about one of many. Raises NotTold."""
-        await self._keep_pace(_service(question), region)
+        if _service(question) == SES:
+            await self._keep_pace(question, region, self._accounts.get(credentials, ""))
         try:
             async with asyncio.timeout(LIMIT_S):
                 answer = await self._call(question, credentials, region, name)
@@ -94,8 +105,8 @@ class Asker:
         """Close the connections."""
         await self._means.exchange.close()
 
-    async def _keep_pace(self, service: str, region: str) -> None:
-        now, place = asyncio.get_running_loop().time(), (service, region)
+    async def _keep_pace(self, *place: str) -> None:
+        now = asyncio.get_running_loop().time()
         turn = max(now, self._free_at.get(place, now))
         self._free_at[place] = turn + EVERY_S
         if turn > now:

@@ -4,8 +4,8 @@ Owns the cache over botocore's credential providers (environment, shared files, 
 and instance roles; AWS SDKs and tools reference guide, "Standardized credential providers") and over the sessions of
 assumed roles, which may be assumed by one another. Guarantees that the event loop never waits for a provider or for
 STS: looking up and refreshing happen in a few threads, once for all who wait, and keys that are good for a while yet
-are handed out while their successors are fetched. Refuses to guess: an unknown name, an empty chain, a role that may
-not be assumed or a failing provider is a `CredentialTrouble`.
+are handed out while their successors are fetched; whoever made the book hears when that fails. Refuses to guess: an
+unknown name, an empty chain, a role that may not be assumed or a failing provider is a `CredentialTrouble`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from relay.settings.model import CredentialSource
 __all__ = ["CredentialBook", "CredentialTrouble", "Keys", "SmtpLogin"]
 
 RENEW_S: Final = 900.0  # so long before their end keys are renewed (botocore's own)
+LATE_S: Final = 300.0  # metadata services have new keys by then (EC2 user guide, "Retrieve security credentials")
 LAST_CALL_S: Final = 120.0  # keys with less than this left are not used while a refresh is under way
 PATIENCE_S: Final = 30.0  # how long a caller waits for a provider; the provider itself goes on
 RECHECK_S: Final = 10.0  # how often the expiry of cached keys is looked at, and a failed refresh tried again
@@ -50,6 +51,7 @@ class _Holding:
     provider: Any = None  # botocore.credentials.Credentials or one of its kin, or a RoleSession
     look_again: float = 0.0
     refresh: asyncio.Task[Keys] | None = None
+    told: str = ""  # the last failure that nobody was waiting for
 
 
 class CredentialBook:
@@ -60,6 +62,8 @@ class CredentialBook:
         clock: seconds, for what was looked at when.
         now: the time, aware, to which the sessions of roles end.
         patience_s: how long a caller waits for keys.
+        not_renewed: is told name and detail when keys that are still good could not be renewed: mail goes on, but
+            not for long. Once for each reason in a row; it must not raise.
     """
 
     def __init__(
@@ -69,8 +73,10 @@ class CredentialBook:
         clock: Callable[[], float] = monotonic,
         now: Callable[[], datetime] = _utc_now,
         patience_s: float = PATIENCE_S,
+        not_renewed: Callable[[str, str], None] = lambda _name, _detail: None,
     ) -> None:
         self._sources, self._clock, self._now, self._patience_s = sources, clock, now, patience_s
+        self._not_renewed = not_renewed
         self._holdings: dict[str, _Holding] = {}
         self._threads = asyncio.Semaphore(THREADS)
 
@@ -97,6 +103,10 @@ class CredentialBook:
         if keys.token:
             raise CredentialTrouble(f"credentials {name!r} are temporary, which SES does not accept in SMTP")
         return SmtpLogin(keys.access_key, derive(keys.secret_key, region))
+
+    def role_of(self, name: str) -> str | None:
+        """The ARN of the role that is assumed for the keys called `name`, if one is."""
+        return self._sources[name].assume_role if name in self._sources else None
 
     def forget(self, name: str, keys: Keys) -> None:
         """AWS has refused `keys`: look them up from the start next time, unless they have changed since."""
@@ -127,20 +137,37 @@ class CredentialBook:
 
     async def _refresh(self, source: CredentialSource, holding: _Holding, region: str) -> Keys:
         try:
-            if source.assume_role:
-                provider = await self._assume(source, region)
-                keys = provider.keys
-            else:
-                provider, keys = await self._in_thread(_fetch, source, holding.provider)
-        except CredentialTrouble:
+            provider, keys = await self._fetched(source, holding, region)
+        except CredentialTrouble as trouble:
+            self._tell(source.name, holding, trouble.detail)
             raise
-        except Exception as error:  # providers raise what they like: OSError, ValueError, RuntimeError, BotoCoreError
-            raise CredentialTrouble(f"credentials {source.name!r}: {type(error).__name__}: {error}") from error
         else:
+            if keys == holding.keys and self._ends_within(provider, LATE_S):  # botocore keeps failures to itself
+                self._tell(source.name, holding, f"credentials {source.name!r}: the provider still gives the old keys")
+            else:
+                holding.told = ""
             holding.provider, holding.keys, holding.look_again = provider, keys, self._clock() + RECHECK_S
             return keys
         finally:
             holding.refresh = None
+
+    async def _fetched(self, source: CredentialSource, holding: _Holding, region: str) -> tuple[Any, Keys]:
+        """New keys and what they came from. Raises CredentialTrouble."""
+        try:
+            if source.assume_role:
+                session = await self._assume(source, region)
+                return session, session.keys
+            return await self._in_thread(_fetch, source, holding.provider)
+        except CredentialTrouble:
+            raise
+        except Exception as error:  # providers raise what they like: OSError, ValueError, RuntimeError, BotoCoreError
+            raise CredentialTrouble(f"credentials {source.name!r}: {type(error).__name__}: {error}") from error
+
+    def _tell(self, name: str, holding: _Holding, detail: str) -> None:
+        """A renewal has failed; without keys that are good for a while the caller hears of it."""
+        if holding.keys and detail != holding.told and not self._ends_within(holding.provider, LAST_CALL_S):
+            holding.told = detail
+            self._not_renewed(name, detail)
 
     async def _assume(self, source: CredentialSource, region: str) -> RoleSession:
         """A new session of the role; once more if the keys that assume it had ended, and there are others."""

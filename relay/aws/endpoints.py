@@ -40,6 +40,8 @@ _OPERATIONS: Final[dict[Operation | Question, tuple[str, str]]] = {
 }
 _PORTS: Final[dict[SmtpTls, int]] = {"starttls": 587, "implicit": 465, "none": 587}
 _UNSIGNED: Final = Config(signature_version=UNSIGNED)  # nothing is sent, so no keys are to be looked for
+_AS_AWS_HAS_IT: Final = _UNSIGNED.merge(Config(ignore_configured_endpoint_urls=True))  # type: ignore[call-arg]  # stubs are behind
+_ANY_REGION: Final = "us-east-1"
 
 
 class EndpointTrouble(Exception):
@@ -88,11 +90,26 @@ class ApiEndpoints:
         self._found: dict[tuple[Operation | Question, str], ApiEndpoint] = {}
         self._session = botocore.session.Session()  # reads nothing yet; it keeps what it has read for other regions
         self._asking = asyncio.Lock()  # a session is not made for several threads
+        self._sts_moved: bool | None = None
 
     @property
     def elsewhere(self) -> bool:
         """Whether the configuration says that SES is not where boto3 would find it."""
         return self._override is not None
+
+    @property
+    def sts_belongs(self) -> bool:
+        """Whether STS, where boto3 finds it, is that of this SES, and can be asked about its credentials.
+
+        It is unless `ses.api_endpoint` is given and STS has been left where AWS has it: AWS_ENDPOINT_URL_STS,
+        AWS_ENDPOINT_URL and their kin in the shared configuration file name another one. Blocks a little the first
+        time, for files; settings that botocore cannot read name none.
+        """
+        if self._override is None:
+            return True
+        if self._sts_moved is None:
+            self._sts_moved = _sts_url(_UNSIGNED) != _sts_url(_AS_AWS_HAS_IT)
+        return self._sts_moved
 
     async def find(self, operation: Operation | Question, region: str) -> ApiEndpoint:
         """The endpoint of `operation` in `region`. Raises EndpointTrouble."""
@@ -133,6 +150,16 @@ class SmtpEndpoints:
             return SmtpEndpoint(self._override.host, self._override.port, self._tls)
         suffix = next((suffix for regions, suffix in self._suffixes if regions.match(region)), "amazonaws.com")
         return SmtpEndpoint(f"{self._name}.{region}.{suffix}", _PORTS[self._tls], self._tls)
+
+
+def _sts_url(config: Config) -> str:
+    """Where STS is; "" when botocore does not find out. With a session of its own, since others may be in use."""
+    try:
+        client = botocore.session.Session().create_client("sts", region_name=_ANY_REGION, config=config)
+    except Exception:  # noqa: BLE001 - as above; whoever asks STS hears what is wrong
+        return ""
+    client.close()
+    return str(client.meta.endpoint_url)
 
 
 def _endpoint(url: str) -> ApiEndpoint:

@@ -1,7 +1,7 @@
 """Who the credentials belong to: the account and principal that STS names (STS API reference, GetCallerIdentity).
 
-The call needs no permission. Names are for keeping accounts apart and for showing, never for deciding what may be
-sent.
+The call needs no permission. The account of a role stands in its ARN, so that nobody need be asked. Names are for
+keeping accounts apart and for showing, never for deciding what may be sent.
 """
 
 from __future__ import annotations
@@ -22,6 +22,22 @@ class Caller:
 
     account: str
     arn: str
+
+
+async def account_of(asker: Asker, credentials: str, region: str, *, ask: bool) -> str | None:
+    """The account behind these credentials, for which STS is asked only if need be, and if `ask` permits it.
+
+    None is when it may not be asked. Raises NotTold.
+    """
+    role = asker.role_of(credentials)
+    if role is not None:
+        return account_in(role)
+    return (await identity_of(asker, credentials, region)).account if ask else None
+
+
+def account_in(arn: str) -> str:
+    """The account of an ARN of IAM."""
+    return arn.split(":")[4]
 
 
 async def identity_of(asker: Asker, credentials: str, region: str) -> Caller:

@@ -10,7 +10,8 @@ import signal
 import smtplib
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from rich.table import Table
 
 from relay import __version__
 from relay.app import Relay
+from relay.cli import demo_outage
 from relay.cli import demo_scene as scene
 from relay.observe.log import Journal
 from relay.observe.log_output import open_log
 from relay.observe.metrics import Metrics
+from relay.post import open_post, schedule_of
 from relay.service import read_settings
 from relay.simulator import Received, Simulator, load_world
 
@@ -61,20 +64,31 @@ async def _play(folder: Path, port: int, *, keep: bool, as_json: bool) -> int:
         environment = {**os.environ, **ses.relay_environment()}
         os.environ |= environment  # whom to believe is read from the environment by boto3's rules
         path = folder / "relay.yaml"
-        path.write_text(scene.configuration(ses, port), "utf-8")
+        path.write_text(scene.configuration(ses, port, folder), "utf-8")
         path.chmod(0o600)
         settings, _ = read_settings(path, environment)
         metrics = Metrics(__version__)
-        relay = Relay(settings, Journal(open_log("json", "info", log), metrics), metrics)
-        await relay.start()
+        journal = Journal(open_log("json", "info", log), metrics)
+        spool = None if settings.spool is None else open_post(settings.spool, schedule_of(settings), journal)
+        relay = Relay(settings, journal, metrics, spool)
         try:
+            await _start(relay)
             shown = [await _send(relay, ses, mail) for mail in scene.mails()]
-            _report(shown, path, log.getvalue(), as_json=as_json)
+            relay.reload(scene.in_a_hurry(settings))
+            outage = await demo_outage.play(ses, partial(_submit, relay.addresses[0]))
+            _report(shown, outage, path, log.getvalue(), as_json=as_json)
             if keep:
                 await _stay(relay, ses, path)
         finally:
             await relay.stop()
-    return 0 if _as_expected(shown) else 1
+    return 0 if _as_expected(shown) and outage.is_well else 1
+
+
+async def _start(relay: Relay) -> None:
+    try:
+        await relay.start()
+    except OSError as error:
+        raise click.ClickException(f"cannot listen: {error}") from None
 
 
 async def _send(relay: Relay, ses: Simulator, mail: scene.Mail) -> Shown:
@@ -104,14 +118,16 @@ def _as_expected(shown: list[Shown]) -> bool:
     )
 
 
-def _report(shown: list[Shown], path: Path, log: str, *, as_json: bool) -> None:
+def _report(shown: list[Shown], outage: demo_outage.Outage, path: Path, log: str, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([_facts(one) for one in shown], indent=2))
+        facts = {"mails": [_facts(one) for one in shown], "outage": asdict(outage)}
+        click.echo(json.dumps(facts, indent=2))
         return
     console = Console(width=_WIDTH + 20, highlight=False)
     console.print(f"\nThe relay's configuration ({path}):\n")
     console.print(path.read_text("utf-8"), markup=False, soft_wrap=True)
     console.print(_table(shown))
+    console.print(demo_outage.table(outage))
     line = next(line for line in log.splitlines() if '"event": "message"' in line)
     console.print(
         "\nThe relay's log has one line per message; the first one:\n", line, "\n", markup=False, soft_wrap=True

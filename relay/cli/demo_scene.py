@@ -1,8 +1,11 @@
 """What the demo shows: a world of accounts, a configuration as an operator would write it, and some legacy mail."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
+from pathlib import Path
 
+from relay.settings.model import Settings
 from relay.simulator import Simulator
 
 # Who owns what, and who may send for whom: what a real set-up has in two AWS accounts (and a third, in the sandbox).
@@ -66,6 +69,10 @@ credentials:
 ses:                                               # the local SES of this demo
   api_endpoint: %(api)s
   smtp_endpoint: %(smtp)s
+spool:                                             # what SES does not take now is kept here
+  path: %(spool)s
+  min_free_bytes: 10MB
+delivery: {hold_s: 30, retry: [1s]}
 admin: "off"
 """
 
@@ -81,10 +88,16 @@ class Mail:
     answer: str = "250 2.0.0"
 
 
-def configuration(ses: Simulator, port: int) -> str:
-    """The YAML of a relay on `port` (0: any) that sends through `ses`."""
+def configuration(ses: Simulator, port: int, folder: Path) -> str:
+    """The YAML of a relay on `port` (0: any) that sends through `ses`, with a spool in a folder."""
     host, smtp_port = ses.smtp_address()
-    return CONFIGURATION % {"port": port, "api": ses.api_url, "smtp": f"{host}:{smtp_port}"}
+    spool = json.dumps(str(folder / "spool.db"))
+    return CONFIGURATION % {"port": port, "api": ses.api_url, "smtp": f"{host}:{smtp_port}", "spool": spool}
+
+
+def in_a_hurry(settings: Settings) -> Settings:
+    """The same, but applications wait for SES for a second only."""
+    return replace(settings, delivery=replace(settings.delivery, hold_s=1.0))
 
 
 def mails() -> tuple[Mail, ...]:
@@ -99,6 +112,15 @@ def mails() -> tuple[Mail, ...]:
         _mail("the policy allows other From addresses only", "news@example.com", "554 5.7.1"),
         _mail("the wrong region", "far@example.net", "554 5.7.1"),
         _mail("an account in the sandbox", "trial@example.net", "554 5.7.1"),
+    )
+
+
+def outage_mails() -> tuple[Mail, ...]:
+    """What applications send while SES is down."""
+    sender = "shop@example.com"
+    return tuple(
+        Mail("during an outage", sender, (f"customer{number}@customer.example",), _text(sender, f"Order {number}"))
+        for number in range(1, 6)
     )
 
 

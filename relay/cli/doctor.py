@@ -1,7 +1,8 @@
 """`ses-relay doctor`: what AWS says about a configuration, why it matters, and what mends it.
 
-Owns how the question is asked and how the findings are shown; asking and judging are in `relay.doctor`. Reads only, but
-for `--send-to`. Exit status 0 when nothing is bad, 1 when something is, 2 for usage and configuration errors.
+Owns how the question is asked, how far it has come and how the findings are shown; asking and judging are in
+`relay.doctor`. Reads only, but for `--send-to`. Exit status 0 when nothing is bad, 1 when something is, 2 for usage
+and configuration errors, 130 when it was interrupted: then what had been found is shown.
 """
 
 from __future__ import annotations
@@ -12,28 +13,30 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
 from relay.address import check_address
 from relay.cli.config_option import config_option
+from relay.cli.wording import printable
+from relay.doctor.examination import Examination
 from relay.doctor.findings import About, Finding, Verdict, all_well
-from relay.doctor.looking import Looking
-from relay.doctor.plan import plan_of
-from relay.doctor.proof import Order, prove
-from relay.doctor.tools import tools_for
+from relay.doctor.proof import Order
 from relay.errors import Rejection
 from relay.model import Identity
 from relay.policy.routing import Router
 from relay.service import read_settings
 from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError
+
+INTERRUPTED: Final = 130  # as shells have it for SIGINT
 
 _STYLES: Final = {
     Verdict.OK: "green",
@@ -71,29 +74,34 @@ def doctor(config: Path, send_to: str | None, send_from: str | None, names: tupl
     if order and order.sender:
         identities = _by_sender(identities, settings, order.sender)
     logging.getLogger().addHandler(logging.NullHandler())  # what goes wrong in libraries is in the findings
-    with Console(stderr=True).status("asking AWS ..."):
-        findings = asyncio.run(examine(settings, identities, order, everything=not names))
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("Asking AWS")
+        examination = Examination(
+            settings, identities, order, everything=not names,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )  # fmt: skip
+        whole = _finished(examination)
+    _print(examination.found, whole=whole, as_json=as_json)
+    sys.exit(0 if whole and all_well(examination.found) else 1 if whole else INTERRUPTED)
+
+
+def _finished(examination: Examination) -> bool:
+    """Whether nobody interrupted it."""
+    try:
+        asyncio.run(examination.run())
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _print(findings: list[Finding], *, whole: bool, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"ok": all_well(findings), "findings": [asdict(one) for one in findings]}, indent=2))
+        found = [asdict(one) for one in findings]
+        click.echo(json.dumps({"ok": whole and all_well(findings), "complete": whole, "findings": found}, indent=2))
     else:
         show(findings)
-    sys.exit(0 if all_well(findings) else 1)
-
-
-async def examine(
-    settings: Settings, identities: Sequence[Identity], order: Order | None, *, everything: bool
-) -> list[Finding]:
-    """Look at everything that these identities need, and send if ordered to."""
-    plan = plan_of(settings, identities, everything=everything)
-    tools = await asyncio.to_thread(tools_for, settings)
-    try:
-        looking = Looking(settings, plan, tools, proving=order is not None)
-        findings = await looking.look()
-        if order is not None:
-            findings += await prove(settings, identities, order, looking.callers, tools)
-    finally:
-        await tools.close()
-    return findings
+    if not whole:
+        click.echo("Interrupted: this is what had been found.", err=True)
 
 
 def _chosen(settings: Settings, names: Iterable[str]) -> list[Identity]:
@@ -144,13 +152,8 @@ def show(findings: Iterable[Finding], console: Console | None = None) -> None:
 def _text(finding: Finding) -> Text:
     """One line for what is well; for the rest, below it, why it matters and what mends it."""
     text = Text(f"  {finding.verdict:8}", style=_STYLES[finding.verdict])
-    text.append(f"{finding.check:18}{_printable(finding.what)}", style="default")
+    text.append(f"{finding.check:18}{printable(finding.what)}", style="default")
     for name, words in (("why", finding.why), ("mend", finding.mend)):
         if words:
-            text.append(f"\n{name:>26}  {_printable(words)}", style="default")
+            text.append(f"\n{name:>26}  {printable(words)}", style="default")
     return text
-
-
-def _printable(words: str) -> str:
-    """What servers say must not command the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in words)

@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from relay.app import book_of, hostname
 from relay.aws.endpoints import ApiEndpoints, EndpointTrouble, Operation, SmtpEndpoints
 from relay.cli.config_option import config_option
 from relay.errors import Rejection
-from relay.model import Client, Identity
+from relay.model import UNKNOWN_PEER, Client, Identity
 from relay.policy import headers
 from relay.policy.headers import Message, Stamp
 from relay.policy.rulebook import RuleBook
@@ -27,8 +28,9 @@ from relay.service import read_settings
 from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError
 from relay.simulator import DELEGATE
+from relay.simulator.callers import introduce
 from relay.simulator.explanation import Decision, told
-from relay.simulator.rehearsal import NotInTheWorld, caller, rehearse
+from relay.simulator.rehearsal import rehearse
 from relay.simulator.world import World
 from relay.simulator.worlds.derived import derive
 from relay.simulator.worlds.file import load_world
@@ -46,11 +48,22 @@ class Question:
     world: World | None = None
 
 
+def _place(_context: click.Context, _option: click.Parameter, value: str) -> str | None:
+    """Where a client comes from, as admission wants it."""
+    if value == "unix":
+        return None
+    try:
+        return value if value == UNKNOWN_PEER else str(ip_address(value))
+    except ValueError:
+        raise click.BadParameter("an IP address, unix, or unknown") from None
+
+
 @click.command("explain")
 @config_option
 @click.argument("sender")
 @click.option("--from", "header_from", help="Header From; the sender when not given.")
-@click.option("--client", default="127.0.0.1", show_default=True, help="IP address of the client, or unix.")
+@click.option("--client", default="127.0.0.1", show_default=True, callback=_place,
+              help="IP address of the client, unix, or unknown: behind a proxy that does not tell.")  # fmt: skip
 @click.option("--user", help="Name it has logged in with.")
 @click.option("--simulate", is_flag=True, help="Show, too, what SES would say and why; nothing is sent.")
 @click.option("--world", type=click.Path(path_type=Path, dir_okay=False), help="What SES knows, for --simulate.")
@@ -61,7 +74,7 @@ def explain(
     config: Path,
     sender: str,
     header_from: str | None,
-    client: str,
+    client: str | None,
     user: str | None,
     recipients: tuple[str, ...],
     **flags: Any,
@@ -76,7 +89,7 @@ def explain(
         world = _world(settings, flags["world"]) if flags["simulate"] or flags["world"] else None
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
-    question = Question(sender, header_from, None if client == "unix" else client, user, recipients, world)
+    question = Question(sender, header_from, client, user, recipients, world)
     facts = answer(settings, question)
     click.echo(json.dumps(facts, indent=2, default=_plain) if flags["as_json"] else _shown(facts))
     simulated = facts.get("simulated")
@@ -84,8 +97,13 @@ def explain(
 
 
 def _world(settings: Settings, path: Path | None) -> World:
-    """What the simulated SES knows. Raises ConfigurationError."""
-    return load_world(path, os.environ).world if path else derive(settings, os.environ, DELEGATE)
+    """What the simulated SES knows; warnings of a file are told. Raises ConfigurationError."""
+    if path is None:
+        return derive(settings, os.environ, DELEGATE)
+    loaded = load_world(path, os.environ)
+    for warning in loaded.warnings:
+        click.echo(warning, err=True)
+    return loaded.world
 
 
 def answer(settings: Settings, question: Question) -> dict[str, Any]:
@@ -124,14 +142,10 @@ def _trace(book: RuleBook, settings: Settings, question: Question, facts: dict[s
 def _simulated(
     world: World, settings: Settings, identity: Identity, sender: str, message: Message, question: Question
 ) -> Decision:
-    """What the simulated SES says, and every check that leads to it."""
-    source = settings.credentials[identity.credentials]
-    raw = b"".join(map(bytes, message.content))
-    try:
-        who = caller(world, source, identity.region, os.environ)
-    except NotInTheWorld as error:
-        raise click.UsageError(str(error)) from None
-    return rehearse(world, who, identity, sender, question.recipients, raw, datetime.now(UTC))
+    """What the simulated SES says, and every check that leads to it: of the credentials first."""
+    raw, now = b"".join(map(bytes, message.content)), datetime.now(UTC)
+    who = introduce(world, settings.credentials, identity, os.environ, now)
+    return rehearse(world, who, identity, sender, question.recipients, raw, now)
 
 
 def _about(identity: Identity, settings: Settings) -> dict[str, Any]:

@@ -48,6 +48,11 @@ _OPTIONS = (
         help="smtp needs fewer actions.",
     ),
     click.option("--sandbox", is_flag=True, help="The delegate is in the sandbox: IAM is asked about recipients too."),
+    click.option(
+        "--with-reads",
+        is_flag=True,
+        help="The delegate may also read its quota (for ses.max_rate: auto) and what doctor looks at.",
+    ),
     click.option("--name", default="ses-relay", show_default=True, help="Name of the policies."),
     click.option("--owner", is_flag=True, help="Only what the owner attaches."),
     click.option("--delegate-side", is_flag=True, help="Only what the delegate's account attaches."),
@@ -166,10 +171,11 @@ def _papers(grants: tuple[Grant, ...], options: dict[str, Any]) -> Papers:
     return Papers(
         grants=grants,
         owner=owner_policies(grants, name) if both or options["owner"] else None,
-        delegate=delegate_policies(grants, name, sandbox=options["sandbox"])
+        delegate=delegate_policies(grants, name, sandbox=options["sandbox"], reads=options["with_reads"])
         if both or options["delegate_side"]
         else None,
         sandbox=options["sandbox"],
+        reads=options["with_reads"],
     )
 
 

@@ -45,6 +45,11 @@ _SANDBOX: Final = (
     "conditions: take it out when AWS has granted production access."
 )
 
+_READS: Final = (
+    "The delegate may send and nothing else. With --with-reads it may also read its own account's quota, to which the "
+    "relay then keeps (ses.max_rate: auto), and what ses-relay doctor looks at."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Papers:
@@ -54,6 +59,7 @@ class Papers:
     owner: tuple[OwnerPolicy, ...] | None
     delegate: tuple[DelegatePolicy, ...] | None
     sandbox: bool
+    reads: bool = False
 
 
 def facts(papers: Papers) -> dict[str, Any]:
@@ -165,3 +171,5 @@ def _notes(papers: Papers) -> Iterator[str]:
         yield _ADDRESS.format(arn=arn, region=arn.region)
     if papers.sandbox and papers.delegate is not None:
         yield _SANDBOX
+    if papers.delegate is not None and not papers.reads:
+        yield _READS

@@ -1,7 +1,8 @@
 """`ses-relay simulator`: a local SES in the foreground, until SIGTERM or SIGINT.
 
-Prints its endpoints and what to tell a relay. It knows the world of a file (`--world`), else the one that a relay's
-configuration takes for granted (`--config`), else example.com in two regions.
+Prints its endpoints and what to tell a relay: a configuration, or with `--config` what that one needs besides. It
+knows the world of a file (`--world`), else the one that a relay's configuration takes for granted (`--config`), else
+example.com in two regions.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,23 @@ import yaml
 
 from relay.cli.check import report
 from relay.settings.load import load
+from relay.settings.model import CredentialSource, Settings
 from relay.settings.problems import ConfigurationError, Problem
-from relay.simulator import DELEGATE, Simulator
+from relay.simulator import DELEGATE, Simulator, World
 from relay.simulator.worlds.derived import derive
 from relay.simulator.worlds.file import load_world
+from relay.simulator.worlds.profiles import written_keys
 
 _PORT = click.IntRange(0, 65535)
 _FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What there is to know it from; both None: nothing but the command line."""
+
+    world: World | None = None
+    settings: Settings | None = None
 
 
 @click.command("simulator")
@@ -50,7 +62,8 @@ def simulator(world: Path | None, config: Path | None, *, check_world: bool, as_
     if world is not None and check_world:
         _check(world, as_json=as_json)
     try:
-        ses = Simulator(**_known(world, config), **{key: value for key, value in options.items() if value != ()})
+        known = _known(world, config)
+        ses = Simulator(world=known.world, **{key: value for key, value in options.items() if value != ()})
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
@@ -58,8 +71,11 @@ def simulator(world: Path | None, config: Path | None, *, check_world: bool, as_
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:
-        asyncio.run(_serve(ses, as_json=as_json))
+        asyncio.run(_serve(ses, known.settings, as_json=as_json))
     except OSError as error:
+        if error.filename is not None:  # the authority's; sockets have none
+            words = (error.strerror or str(error)).lower()
+            raise click.ClickException(f"cannot write {error.filename}: {words}") from None
         raise click.ClickException(f"cannot listen: {error}") from None
 
 
@@ -85,27 +101,31 @@ def _check(path: Path, *, as_json: bool) -> None:
     sys.exit(2 if errors else 0)
 
 
-def _known(world: Path | None, config: Path | None) -> dict[str, Any]:
-    """The world to simulate, where there is a file to tell. Raises ConfigurationError."""
+def _known(world: Path | None, config: Path | None) -> Known:
+    """The world to simulate, where there is a file to tell; its warnings are told. Raises ConfigurationError."""
     if world is not None:
-        return {"world": load_world(world, os.environ).world}
+        loaded = load_world(world, os.environ)
+        for warning in loaded.warnings:
+            click.echo(warning, err=True)
+        return Known(loaded.world)
     if config is not None:
-        return {"world": derive(load(config, os.environ).settings, os.environ, DELEGATE)}
-    return {}
+        settings = load(config, os.environ).settings
+        return Known(derive(settings, os.environ, DELEGATE), settings)
+    return Known()
 
 
-async def _serve(ses: Simulator, *, as_json: bool) -> None:
+async def _serve(ses: Simulator, settings: Settings | None, *, as_json: bool) -> None:
     """Serve until told to stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with ses:
-        click.echo(json.dumps(_endpoints(ses)) if as_json else _instructions(ses))
+        click.echo(json.dumps(_endpoints(ses, settings)) if as_json else _instructions(ses, settings))
         await stop.wait()
 
 
-def _endpoints(ses: Simulator) -> dict[str, Any]:
+def _endpoints(ses: Simulator, settings: Settings | None) -> dict[str, Any]:
     return {
         "api_url": ses.api_url,
         "smtp": "{}:{}".format(*ses.smtp_address()),
@@ -115,14 +135,38 @@ def _endpoints(ses: Simulator) -> dict[str, Any]:
         "messages_url": f"{ses.api_url}/_sim/messages",
         "decisions_url": f"{ses.api_url}/_sim/decisions",
         "faults_url": f"{ses.api_url}/_sim/faults",
-        "environment": ses.relay_environment(),
-        "configuration": ses.relay_config(),
+        **told_to(ses, settings),
     }
 
 
-def _instructions(ses: Simulator) -> str:
-    places = _endpoints(ses)
-    exports = "\n".join(f"export {name}={value}" for name, value in ses.relay_environment().items())
+def told_to(ses: Simulator, settings: Settings | None) -> dict[str, Any]:
+    """What to tell a relay; one that has a configuration keeps it, but for where SES is."""
+    if settings is None:
+        return {"environment": ses.relay_environment(), "configuration": ses.relay_config()}
+    without_keys = any(
+        not (source.profile or source.smtp_username or written_keys(source, os.environ))
+        for source in _signing(settings.credentials, {rule.credentials for rule in settings.identities})
+    )
+    return {
+        "environment": ses.relay_environment(keys=without_keys),
+        "configuration": {"ses": ses.relay_endpoints(settings.ses.smtp_tls)},
+    }
+
+
+def _signing(sources: Mapping[str, CredentialSource], names: set[str]) -> Iterator[CredentialSource]:
+    """The entries whose own keys are used: for a role those that assume it."""
+    for name in names:
+        source = sources[name]
+        if source.assume_role:
+            yield from _signing(sources, {source.source})
+        else:
+            yield source
+
+
+def _instructions(ses: Simulator, settings: Settings | None) -> str:
+    places = _endpoints(ses, settings)
+    exports = "\n".join(f"export {name}={value}" for name, value in places["environment"].items())
+    heading = "its configuration" if settings is None else "in its configuration, other keys of ses may stay"
     return f"""\
 A local SES for {", ".join(ses.regions)}. It stops with Ctrl-C.
   API        {places["api_url"]}  (SES v1 and v2 with raw content, STS)
@@ -134,5 +178,5 @@ A local SES for {", ".join(ses.regions)}. It stops with Ctrl-C.
 # the environment of a relay that uses it
 {exports}
 
-# its configuration
-{yaml.safe_dump(ses.relay_config(), sort_keys=False)}"""
+# {heading}
+{yaml.safe_dump(places["configuration"], sort_keys=False)}"""

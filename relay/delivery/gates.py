@@ -15,7 +15,7 @@ from math import isfinite
 from typing import Final
 
 from relay.aws.asking import Asker, NotTold
-from relay.aws.identity_of import identity_of
+from relay.aws.identity_of import account_of
 from relay.aws.quota import Quota, read_quota
 from relay.delivery.conditions import Conditions
 from relay.delivery.pace import Arrival, Clock, Gate
@@ -154,10 +154,11 @@ class Gates:
             )  # fmt: skip
 
     async def _look_whose(self, asker: Asker, key: tuple[str, str], post: _Post) -> None:
-        if self._rules.whose and post.account is None:
-            caller = await identity_of(asker, *key)
-            post.account = caller.account
-            self._join(key, post, caller.account)
+        if post.account is None:
+            account = await account_of(asker, *key, ask=self._rules.whose)
+            if account is not None:
+                post.account = account
+                self._join(key, post, account)
 
     def _join(self, key: tuple[str, str], post: _Post, account: str) -> None:
         """Share a gate with other credentials of the same account, in the same region."""

@@ -1,13 +1,15 @@
-"""Looks at what a plan says, a few things at a time, and has what it finds judged. Reads only.
+"""Looks at what a plan says, many things at a time, and has what it finds judged. Reads only.
 
-Guarantees that every question ends within a minute of its turn, that AWS is asked the same thing once, and no faster
-than it permits; that one thing which cannot be looked at hides no other.
+Guarantees that every question ends within a minute of its turn; that AWS is asked the same thing once (thrice, where
+it has no time), and no faster than it permits; that one thing which cannot be looked at hides no other; and that what
+has been found so far can be had at any time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from relay.app import hostname
@@ -15,7 +17,7 @@ from relay.aws.asking import NotTold
 from relay.aws.clock import seconds_ahead
 from relay.aws.endpoints import EndpointTrouble
 from relay.aws.exchange import NoAnswer
-from relay.aws.identity_of import Caller, identity_of
+from relay.aws.identity_of import Caller, account_in, identity_of
 from relay.aws.keys import CredentialTrouble, SmtpLogin
 from relay.aws.quota import read_quota
 from relay.aws.regions import known_regions
@@ -26,53 +28,73 @@ from relay.delivery.smtp_login import Terms
 from relay.delivery.smtp_wire import Broken
 from relay.doctor.findings import About, Finding, Verdict
 from relay.doctor.plan import Plan
+from relay.doctor.reasons import Reason, reason_of
 from relay.doctor.tools import Tools
 from relay.doctor.verdicts import account, credentials, identity, region, smtp
 from relay.model import Identity
 from relay.policy.outcomes import Trouble
 from relay.settings.model import Settings
 
-AT_ONCE: Final = 8
+AT_ONCE: Final = 8  # connections and credentials; the pace of questions is that of AWS
+PATIENCE_S: Final = (1.0, 2.0)  # before a question that AWS had no time for is asked again
 LOGIN_S: Final = 30.0
 _GOODBYE_S: Final = 2.0
 
 T = TypeVar("T")
 Callers = Mapping[str, Caller | None]
+Job = Callable[[], Coroutine[Any, Any, list[Finding]]]
 
 
 class Looking:
     """One examination; the callers that it finds are for whoever goes on from there.
 
-    `proving`: a trial message follows, which tells what cannot be looked at.
+    `proving`: a trial message follows, which tells what cannot be looked at. `looked` is called when one more
+    thing of the plan has been looked at.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, tools: Tools, *, proving: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        tools: Tools,
+        *,
+        proving: bool,
+        looked: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings, self._plan, self._tools, self._proving = settings, plan, tools, proving
+        self._looked = looked
         self._room = asyncio.Semaphore(AT_ONCE)
         self._asked: dict[tuple[str, ...], asyncio.Task[Any]] = {}
         self._keyless: set[str] = set()
+        self._found: dict[Job, list[Finding]] = {}
         self.callers: dict[str, Caller | None] = {}
 
+    @property
+    def found(self) -> list[Finding]:
+        """The findings until now, in the order of the plan."""
+        return [finding for found in self._found.values() for finding in found]
+
     async def look(self) -> list[Finding]:
-        """All findings, in the order of the plan."""
+        """All findings, in the order of the plan; what is asked by credentials waits for what they are."""
         plan = self._plan
-        found = await self._together(self._credentials(*use) for use in plan.credentials.items())
+        whose: list[Job] = [partial(self._credentials, *use) for use in plan.credentials.items()]
+        ways: list[Job] = [partial(self._region, name, needed=needed) for name, needed in plan.regions.items()]
+        accounts: list[Job] = [partial(self._account, *pair) for pair in plan.accounts]
+        logins: list[Job] = [partial(self._login, *pair) for pair in plan.logins]
         known = await asyncio.to_thread(known_regions)
-        return found + await self._together(
-            [
-                *(self._region(name, needed=needed) for name, needed in plan.regions.items()),
-                *(self._account(*pair) for pair in plan.accounts),
-                *(self._login(*pair) for pair in plan.logins),
-                *(self._identity(one, known) for one in plan.identities),
-            ]
-        )
+        identities: list[Job] = [partial(self._identity, one, known) for one in plan.identities]
+        self._found = {job: [] for job in (*whose, *ways, *accounts, *logins, *identities)}
+        await asyncio.gather(*(self._in_turn(job) for job in (*whose, *ways, *logins)))
+        await asyncio.gather(*map(self._now, (*accounts, *identities)))
+        return self.found
 
-    async def _together(self, jobs: Iterable[Coroutine[Any, Any, list[Finding]]]) -> list[Finding]:
-        async def in_turn(job: Awaitable[list[Finding]]) -> list[Finding]:
-            async with self._room:
-                return await job
+    async def _in_turn(self, job: Job) -> None:
+        async with self._room:
+            await self._now(job)
 
-        return [finding for found in await asyncio.gather(*map(in_turn, jobs)) for finding in found]
+    async def _now(self, job: Job) -> None:
+        self._found[job] = await job()
+        self._looked()
 
     async def _credentials(self, name: str, place: str) -> list[Finding]:
         source, tools = self._settings.credentials[name], self._tools
@@ -82,10 +104,12 @@ class Looking:
         except CredentialTrouble as trouble:
             self._keyless.add(name)
             return [credentials.on_keys(source, trouble)]
-        found = await _told(identity_of(tools.asker, name, place or "us-east-1"))
+        found = await self._told(partial(identity_of, tools.asker, name, place or "us-east-1"))
         if isinstance(found, Caller):
             self.callers[name] = found
-        return [credentials.on_keys(source, keys), credentials.on_caller(source, found, elsewhere=tools.api.elsewhere)]
+            tools.asker.belongs(name, found.account)
+        belongs = await asyncio.to_thread(lambda: tools.api.sts_belongs)
+        return [credentials.on_keys(source, keys), credentials.on_caller(source, found, belongs=belongs)]
 
     async def _region(self, name: str, *, needed: bool) -> list[Finding]:
         tools = self._tools
@@ -100,11 +124,13 @@ class Looking:
         return [reached, region.on_clock(name, ahead_s, needed=needed)]
 
     async def _account(self, name: str, place: str) -> list[Finding]:
-        caller, rate = self.callers[name], self._settings.ses.max_rate
-        about = About("account", f"{caller.account if caller else 'unknown'} in {place}, by credentials {name}")
+        rate = self._settings.ses.max_rate
+        about = About("account", f"{self._whose(name) or 'unknown'} in {place}, by credentials {name}")
+        if not self._settings.credentials[name].signs_api_calls:
+            return [account.cannot_ask(about)]
         if name in self._keyless:
             return [account.not_asked(about, name)]
-        found = await _told(read_quota(self._tools.asker, name, place))
+        found = await self._told(partial(read_quota, self._tools.asker, name, place))
         return list(account.on_account(about, place, found, None if rate == "auto" else rate))
 
     async def _login(self, name: str, place: str) -> list[Finding]:
@@ -138,17 +164,18 @@ class Looking:
         return None
 
     async def _identity(self, one: Identity, known: frozenset[str]) -> list[Finding]:
-        caller = self.callers[one.credentials]
+        ours = self._whose(one.credentials)
         found = list(identity.on_region(one, known))
         for key, arn in identity.arns_of(one).items():
-            if caller is not None and caller.account == arn.account:
-                told = await self._once("identity", one, arn.name, read_identity)
-                found.append(identity.on_own(one, key, arn, told))
-            else:
+            if ours is not None and ours != arn.account:
                 found.append(identity.on_foreign(one, key, arn))
+                continue
+            told = await self._once("identity", one, arn.name, read_identity)
+            judge = identity.on_own if ours else identity.on_either
+            found.append(judge(one, key, arn, told))
         if one.configuration_set:
             may_send = await self._once("set", one, one.configuration_set, set_may_send)
-            found.append(identity.on_set(one, caller.account if caller else "ACCOUNT", may_send))
+            found.append(identity.on_set(one, ours or "ACCOUNT", may_send))
         return [finding for finding in found if not (self._proving and finding.verdict is Verdict.UNKNOWN)]
 
     async def _once(
@@ -157,17 +184,30 @@ class Looking:
         """What AWS says of something of our account, asked once for all identities that share it."""
         if one.credentials in self._keyless:
             words = f"not asked: credentials {one.credentials} have no keys that work"
+            if not self._settings.credentials[one.credentials].signs_api_calls:
+                words = "not asked: an SMTP login cannot ask anything"
             return NotTold(words, lasting=True, trouble=Trouble.NO_CREDENTIALS)
         key = kind, one.credentials, one.region, name
         if key not in self._asked:
-            self._asked[key] = asyncio.create_task(_told(read(self._tools.asker, *key[1:])))
+            self._asked[key] = asyncio.create_task(self._told(partial(read, self._tools.asker, *key[1:])))
         found: T | NotTold = await self._asked[key]
         return found
 
+    async def _told(self, question: Callable[[], Awaitable[T]]) -> T | NotTold:
+        """The answer, or why there is none; asked again where AWS only had no time."""
+        for pause_s in PATIENCE_S:
+            try:
+                return await question()
+            except NotTold as told:
+                if reason_of(told) is not Reason.BUSY:
+                    return told
+            await self._tools.pause(pause_s)
+        try:
+            return await question()
+        except NotTold as told:
+            return told
 
-async def _told(question: Awaitable[T]) -> T | NotTold:
-    """The answer, or why there is none."""
-    try:
-        return await question
-    except NotTold as told:
-        return told
+    def _whose(self, name: str) -> str | None:
+        """The account behind credentials, by STS's word or by the ARN of their role."""
+        caller, role = self.callers[name], self._settings.credentials[name].assume_role
+        return caller.account if caller else account_in(role) if role else None

@@ -27,6 +27,11 @@ class Plan:
     accounts: tuple[tuple[str, str], ...]
     logins: tuple[tuple[str, str], ...]
 
+    @property
+    def size(self) -> int:
+        """How many things that is."""
+        return sum(map(len, (self.identities, self.credentials, self.regions, self.accounts, self.logins)))
+
 
 def plan_of(settings: Settings, identities: Sequence[Identity], *, everything: bool) -> Plan:
     """The plan for these identities of the settings; `everything` adds credentials that nothing uses."""

@@ -54,26 +54,27 @@ async def prove(
     order: Order,
     callers: Mapping[str, Caller | None],
     tools: Tools,
+    proved: Callable[[str, Finding], None] = lambda _name, _finding: None,
 ) -> list[Finding]:
-    """Send, and judge what SES says; in the order of the identities."""
+    """Send, and judge what SES says; in the order of the identities. `proved` hears of each one at once."""
     book, transports = book_of(settings, hostname()), transports_of(settings, hostname(), tools.book)
     places: dict[tuple[str, str], list[Identity]] = defaultdict(list)
     for identity in identities:
         places[identity.credentials, identity.region].append(identity)
+    found: dict[str, Finding] = {}
+
+    def judge(identity: Identity, sender: str, outcome: Outcome | Rejection) -> None:
+        delegate = delegate_of(callers[identity.credentials], settings.credentials[identity.credentials])
+        found[identity.name] = on_trial(identity, Trial(sender, order.recipient, outcome, delegate))
+        proved(identity.name, found[identity.name])
+
     try:
-        groups = await asyncio.gather(
-            *(_in_a_row(book, transports, row, order, tools.pause) for row in places.values())
-        )
+        rows = (_in_a_row(book, transports, row, order, tools.pause, judge) for row in places.values())
+        await asyncio.gather(*rows)
     finally:
         for transport in transports.values():
             await transport.close()
-    tried = {name: trial for group in groups for name, trial in group.items()}
-    findings = []
-    for identity in identities:
-        sender, outcome = tried[identity.name]
-        delegate = delegate_of(callers[identity.credentials], settings.credentials[identity.credentials])
-        findings.append(on_trial(identity, Trial(sender, order.recipient, outcome, delegate)))
-    return findings
+    return [found[identity.name] for identity in identities]
 
 
 async def _in_a_row(
@@ -82,15 +83,14 @@ async def _in_a_row(
     row: Sequence[Identity],
     order: Order,
     pause: Callable[[float], Awaitable[None]],
-) -> dict[str, tuple[str, Outcome | Rejection]]:
-    """What came of each trial, by the identity's name, and the sender that was tried."""
-    found: dict[str, tuple[str, Outcome | Rejection]] = {}
-    for identity in row:
-        if found:
+    judge: Callable[[Identity, str, Outcome | Rejection], None],
+) -> None:
+    """Try one after the other, and have judged what came of it."""
+    for number, identity in enumerate(row):
+        if number:
             await pause(BETWEEN_S)
         sender = trial_sender(identity) if order.sender is None else order.sender
-        found[identity.name] = sender, await _try(book, transports, identity, sender, order.recipient)
-    return found
+        judge(identity, sender, await _try(book, transports, identity, sender, order.recipient))
 
 
 async def _try(

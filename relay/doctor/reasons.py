@@ -54,3 +54,16 @@ def reason_of(told: NotTold) -> Reason:
         return Reason.ENDED
     found = _BY_CODE.get(told.refusal.code.removesuffix("Exception"))
     return found or (Reason.STRANGE if told.lasting else Reason.BUSY)
+
+
+def wrong_part(told: NotTold) -> str:
+    """Which part of a pair of keys AWS did not accept, when that was `Reason.KEYS`."""
+    code = told.refusal.code if told.refusal else ""
+    if "Signature" in code:
+        return "the secret access key is not that of the access key id"
+    return "nobody there has the access key id, or its session token is another one"
+
+
+def blames_pair(code: str) -> bool:
+    """Whether AWS's error code says that the keys of a caller are wrong."""
+    return _BY_CODE.get(code.removesuffix("Exception")) is Reason.KEYS

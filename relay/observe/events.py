@@ -39,6 +39,7 @@ class Event(StrEnum):
     PAUSED = "paused"
     QUOTA_USED_UP = "quota_used_up"
     RESUMED = "resumed"
+    CREDENTIALS_NOT_RENEWED = "credentials_not_renewed"
     QUOTA_READ = "quota_read"
     QUOTA_UNKNOWN = "quota_unknown"
     ERROR = "internal_error"

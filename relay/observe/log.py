@@ -203,6 +203,10 @@ class Journal(QueueLog):
         """A probe got through; `reason` is what had stopped the others."""
         self._log.info(Event.RESUMED, **_way(parcel), cause=reason.cause)
 
+    def credentials_not_renewed(self, credentials: str, detail: str) -> None:
+        """Keys that are about to end could not be renewed; while they last mail goes on."""
+        self._log.warning(Event.CREDENTIALS_NOT_RENEWED, credentials=credentials, detail=self._hide(detail))
+
     def quota_read(self, credentials: str, region: str, **quota: float | str | None) -> None:
         """The account's sending limits as SES tells them, when they are new."""
         self._log.info(Event.QUOTA_READ, credentials=credentials, region=region, **quota)

@@ -2,8 +2,9 @@
 
 Owns which resources IAM is asked about: the identities, the configuration set that a message names, and in the
 sandbox the identities that cover its recipients (SES developer guide, "Controlling access to Amazon SES", and reports
-of users of SES on the last two). The owner's conditions stand in the owner's policy; only where owner and delegate are
-one account, so that IAM decides alone, they are repeated here. Guarantees documents that IAM takes for their length.
+of users of SES on the last two), and what may be read so that the relay knows its quota and the doctor what is wrong.
+The owner's conditions stand in the owner's policy; only where owner and delegate are one account, so that IAM decides
+alone, they are repeated here. Guarantees documents that IAM takes for their length.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from relay.policy.grants import Document, Grant, compact, halves, merged, number
 
 MANAGED_BYTES: Final = 6144  # IAM user guide, "IAM and AWS STS quotas", managed policies, without blanks
 INLINE_BYTES: Final = 2048  # there, all inline policies of a user
+ACCOUNT_READS: Final = ("ses:GetAccount", "ses:GetSendQuota")  # service authorization reference: of no one resource
+SET_READS: Final = ("ses:GetConfigurationSet",)
+IDENTITY_READS: Final = ("ses:GetEmailIdentity",)  # of the delegate's own; nobody sees another account's
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,16 @@ class _Leave:
 _Part = tuple[_Leave, Sequence[str]]
 
 
-def delegate_policies(grants: Iterable[Grant], name: str, *, sandbox: bool = False) -> tuple[DelegatePolicy, ...]:
+def delegate_policies(
+    grants: Iterable[Grant], name: str, *, sandbox: bool = False, reads: bool = False
+) -> tuple[DelegatePolicy, ...]:
     """What each delegate needs, in the order of the grants.
 
     Args:
         grants: All that is granted to anybody.
         name: Of the policies; numbered where a delegate needs several.
         sandbox: Whether to add the recipients' identities, about which SES asks IAM there.
+        reads: Whether to add what the relay reads of its own account (quota) and the doctor besides.
 
     Raises:
         ValueError: A condition cannot be said, or does not fit; in words for an operator.
@@ -74,16 +81,20 @@ def delegate_policies(grants: Iterable[Grant], name: str, *, sandbox: bool = Fal
     return tuple(
         policy
         for delegate, group in by_delegate.items()
-        for policy in _policies(delegate, merged(group), name, sandbox=sandbox)
+        for policy in _policies(delegate, merged(group), name, sandbox=sandbox, reads=reads)
     )
 
 
 def _policies(
-    delegate: Delegate | None, grants: Sequence[Grant], name: str, *, sandbox: bool
+    delegate: Delegate | None, grants: Sequence[Grant], name: str, *, sandbox: bool, reads: bool
 ) -> Iterator[DelegatePolicy]:
     wanted: dict[_Leave, dict[str, None]] = {}
+    account = delegate.account if delegate else "*"
     for grant in grants:
-        for leave, resource in _needs(grant, delegate.account if delegate else "*", sandbox=sandbox):
+        for leave, resource in _needs(grant, account, sandbox=sandbox):
+            wanted.setdefault(leave, {})[resource] = None
+    for grant in grants if reads else ():
+        for leave, resource in _reads(grant, account):
             wanted.setdefault(leave, {})[resource] = None
     documents = _fitted([(leave, list(resources)) for leave, resources in wanted.items()])
     for one, document in zip(numbered(name, len(documents)), documents, strict=True):
@@ -100,6 +111,16 @@ def _needs(grant: Grant, account: str, *, sandbox: bool) -> Iterator[tuple[_Leav
         yield _Leave("ConfigurationSets", "{}", grant.actions), f"{ours}:configuration-set/{one}"
     if sandbox:  # on the conditions, or it could send as every identity of its own account
         yield _Leave("SandboxRecipients", conditions, grant.actions), f"{ours}:identity/*"
+
+
+def _reads(grant: Grant, account: str) -> Iterator[tuple[_Leave, str]]:
+    """What may be read of the delegate's own account for this grant."""
+    yield _Leave("ReadQuota", "{}", ACCOUNT_READS), "*"
+    for one in grant.sets:
+        arn = f"arn:{grant.arn.partition}:ses:{grant.arn.region}:{account}:configuration-set/{one}"
+        yield _Leave("ReadConfigurationSets", "{}", SET_READS), arn
+    if grant.arn.account == account:
+        yield _Leave("ReadIdentities", "{}", IDENTITY_READS), str(grant.arn)
 
 
 def _fitted(parts: Sequence[_Part]) -> list[Document]:

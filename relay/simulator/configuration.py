@@ -1,4 +1,4 @@
-"""What to tell a relay so that it uses the simulator: a configuration and an environment."""
+"""What to tell a relay so that it uses the simulator: a configuration, or the endpoints for its own; an environment."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ def relay_config(
     rules: dict[str, dict[str, Any]] = {}
     for arn in identities:
         rules.setdefault(arn.name, _rule(arn, regions))
-    host, port = smtp_address
     return {
         "identities": list(rules.values()),
         "credentials": {
             CREDENTIALS: {"access_key_id": "${AWS_ACCESS_KEY_ID}", "secret_access_key": "${AWS_SECRET_ACCESS_KEY}"}
         },
-        "ses": {
-            "api_endpoint": api_url,
-            "smtp_endpoint": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            "smtp_tls": "starttls",
-        },
+        "ses": endpoints(api_url, smtp_address, "starttls"),
     }
+
+
+def endpoints(api_url: str, smtp_address: tuple[str, int], tls: str) -> dict[str, Any]:
+    """The keys of the section `ses` that lead to it."""
+    host, port = smtp_address
+    smtp = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return {"api_endpoint": api_url, "smtp_endpoint": smtp, "smtp_tls": tls}
 
 
 def _rule(arn: IdentityArn, regions: Sequence[str]) -> dict[str, Any]:
@@ -42,15 +44,14 @@ def _rule(arn: IdentityArn, regions: Sequence[str]) -> dict[str, Any]:
     return rule if arn.region != "*" else {**rule, "region": regions[0]}
 
 
-def relay_environment(key: AccessKey, ca_file: Path | None, api_url: str) -> dict[str, str]:
-    """The credentials, where the configuration and boto3's chain find them, where STS is, and whom to believe."""
-    environment = {
-        "AWS_ACCESS_KEY_ID": key.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
-        "AWS_ENDPOINT_URL_STS": api_url,
-    }
-    if key.session_token is not None:
+def relay_environment(key: AccessKey | None, ca_file: Path | None, api_url: str) -> dict[str, str]:
+    """Credentials, where the configuration and boto3's chain find them, where STS is, and whom to believe."""
+    environment = {}
+    if key is not None:
+        environment = {"AWS_ACCESS_KEY_ID": key.access_key_id, "AWS_SECRET_ACCESS_KEY": key.secret_access_key}
+    if key is not None and key.session_token is not None:
         environment["AWS_SESSION_TOKEN"] = key.session_token
+    environment["AWS_ENDPOINT_URL_STS"] = api_url
     if ca_file is not None:
         environment["AWS_CA_BUNDLE"] = str(ca_file)
     return environment

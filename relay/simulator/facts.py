@@ -41,6 +41,16 @@ _SANDBOX = 'SES developer guide, "Moving out of the Amazon SES sandbox"'
 _SETS = 'SES developer guide, "Using configuration sets"'
 _BLOG = "AWS blog, How to grant another SES account or user permission to send emails"
 
+# Who calls
+KEYS: Final = _known('AWS General Reference, "Troubleshoot signed requests"')
+ROLE: Final = _known('STS API reference, AssumeRole; IAM user guide, "Cross-account policy evaluation logic"')
+LOGIN: Final = _known('SES developer guide, "Obtaining Amazon SES SMTP credentials"')
+REGION: Final = _known('SES developer guide, "Regions and Amazon SES"')
+CHAIN: Final = _known('AWS SDKs and tools reference guide, "Standardized credential providers"')
+SOMEBODY: Final = _unknown(
+    'AWS SDKs and tools reference guide, "Standardized credential providers"', "whose keys they are"
+)
+
 FORM: Final = _known(f'{_API}; SES developer guide, "Service quotas"')
 
 # The ARNs of a message
@@ -79,6 +89,9 @@ SOURCE_ARN_FOR_BOUNCES: Final = _unknown(_DELEGATE, "whether a Source ARN alone 
 POLICY: Final = _known(f'{_ANATOMY}; IAM user guide, "Cross-account policy evaluation logic"')
 IAM: Final = _known(
     'SES developer guide, "Controlling access to Amazon SES"; IAM user guide, "Policy evaluation logic"'
+)
+CONDITION_KEY: Final = _unknown(
+    'IAM user guide, "AWS global condition context keys"', "what AWS has for condition keys that are not simulated"
 )
 MANY_VALUES: Final = _unknown(_ANATOMY, "what ses:Recipients means without ForAllValues or ForAnyValue")
 ENCODED_NAME: Final = _unknown(_ANATOMY, "whether ses:FromDisplayName is compared encoded or decoded")

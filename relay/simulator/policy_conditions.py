@@ -37,6 +37,29 @@ def arn_like(value: str, pattern: str) -> bool:
     return pattern == "*" or (len(parts) == len(patterns) and all(map(like, parts, patterns)))
 
 
+def resource_like(arn: str, pattern: str) -> bool:
+    """Whether a `Resource` of a policy of a principal means this ARN.
+
+    AWS completes patterns of fewer than six parts by stars, and a star that ends a part may reach over colons; other
+    stars do not (IAM user guide, "IAM JSON policy elements: Resource").
+    """
+    missing = 5 - pattern.count(":")
+    whole = pattern + ":*" * missing if missing > 0 else pattern
+    return pattern == "*" or any(_resource(one).fullmatch(arn) is not None for one in {pattern, whole})
+
+
+@lru_cache(maxsize=4096)
+def _resource(pattern: str) -> re.Pattern[str]:
+    *parts, last = pattern.split(":", 5)
+    narrow = {"*": "[^:]*", "?": "[^:]"}
+    written = []
+    for part in parts:
+        reaches = part.endswith("*")
+        inside = "".join(narrow.get(letter, re.escape(letter)) for letter in (part[:-1] if reaches else part))
+        written.append(inside + ".*" * reaches)
+    return re.compile(":".join([*written, _glob(last).pattern]), re.DOTALL)
+
+
 def _same(value: str, wanted: str) -> bool:
     return value == wanted
 

@@ -31,6 +31,7 @@ _TOP: Final = {"Version", "Id", "Statement"}
 PRINCIPAL: Final = re.compile(
     r"\*|[0-9]{12}|arn:aws(-[a-z]+)*:(iam::[0-9]{12}:(root|user/[!-~]+|role/[!-~]+)|sts::[0-9]{12}:assumed-role/[!-~]+)"
 )
+_RESOURCE: Final = re.compile(r"\*|arn:[^:]+:[^:*?]+(?::.*)?", re.DOTALL)  # no globs for the service
 _ACTION: Final = re.compile(r"\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
 
 
@@ -123,6 +124,9 @@ class _Reader:
         for action in actions:
             if not _ACTION.fullmatch(action):
                 self._wrong((*keys, "Action"), "actions such as ses:SendRawEmail or ses:Send*")
+        for resource in resources if self.kind == "iam" else ():
+            if not _RESOURCE.fullmatch(resource):
+                self._wrong((*keys, "Resource"), '"*", or ARNs of a service by its name, such as arn:aws:ses:*')
         if self.kind == "identity" and resources and set(resources) != {self.resource}:
             self._wrong((*keys, "Resource"), f"exactly the identity: {self.resource}")
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from relay.simulator.policy_conditions import Condition, Context, arn_like, like
+from relay.simulator.condition_keys import is_certain
+from relay.simulator.policy_conditions import Condition, Context, like, resource_like
 
 Effect = Literal["Allow", "Deny"]
 Reach = Literal["no", "account", "direct"]
@@ -73,8 +74,14 @@ class Statement:
         """Whether it speaks of this action, in any case, on this resource."""
         action = action.lower()
         acts = any(like(action, pattern.lower()) for pattern in self.actions or self.but_actions)
-        lies = any(arn_like(resource, pattern) for pattern in self.resources or self.but_resources)
+        lies = any(resource_like(resource, pattern) for pattern in self.resources or self.but_resources)
         return acts == bool(self.actions) and lies == bool(self.resources)
+
+    def holds(self, context: Context, lean: Effect | None = None) -> bool:
+        """Whether its conditions hold; `lean`: those that nobody knows of hold exactly if that is its effect."""
+        sure = self.conditions if lean is None else [one for one in self.conditions if is_certain(one.key, context)]
+        in_doubt = len(sure) < len(self.conditions)
+        return all(one.holds(context) for one in sure) and (not in_doubt or self.effect == lean)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,13 +123,16 @@ def _applicable(policy: Policy, actor: Actor, action: str, resource: str) -> tup
     return tuple(found)
 
 
-def rule(policies: Iterable[Policy], ask: Ask) -> Ruling:
-    """What these policies say together: a deny wins, then an allow that names the actor, then one of its account."""
+def rule(policies: Iterable[Policy], ask: Ask, lean: Effect | None = None) -> Ruling:
+    """What these policies say together: a deny wins, then an allow that names the actor, then one of its account.
+
+    `lean` decides the conditions of which nobody knows what AWS sees; by default they see what is known here.
+    """
     allowed: Ruling | None = None
     policies = tuple(policies)
     for policy in policies:
         for statement, reach in _applicable(policy, ask.actor, ask.action, ask.resource):
-            if not all(condition.holds(ask.context) for condition in statement.conditions):
+            if not statement.holds(ask.context, lean):
                 continue
             if statement.effect == "Deny":
                 return Ruling("Deny", True, f"{_label(policy, statement)} denies it")
@@ -146,7 +156,7 @@ def _miss(statement: Statement, ask: Ask) -> str:
         acts = _listed(statement.actions) or f"all but {_listed(statement.but_actions)}"
         lies = _listed(statement.resources) or f"all but {_listed(statement.but_resources)}"
         return f"is about {acts} on {lies}"
-    unmet = next(one for one in statement.conditions if not one.holds(ask.context))
+    unmet = next((one for one in statement.conditions if not one.holds(ask.context)), statement.conditions[0])
     return f"asks for {unmet}, but there is {_listed(ask.context.get(unmet.key, ())) or 'none'}"
 
 
@@ -168,10 +178,12 @@ class Access:
     by_resource: Ruling | None
 
 
-def decide(ask: Ask, own: Iterable[Policy], owner: str, attached: Iterable[Policy] | None) -> Access:
+def decide(
+    ask: Ask, own: Iterable[Policy], owner: str, attached: Iterable[Policy] | None, lean: Effect | None = None
+) -> Access:
     """Whether the actor's own policies and those attached to a resource of account `owner` allow the request."""
-    by_actor = rule(own, ask)
-    by_resource = None if attached is None else rule(attached, ask)
+    by_actor = rule(own, ask, lean)
+    by_resource = None if attached is None else rule(attached, ask, lean)
     effects = (by_actor.effect, by_resource.effect if by_resource else None)
     if "Deny" in effects:
         return Access(False, by_actor, by_resource)

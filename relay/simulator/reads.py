@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from relay.simulator.policy_language import Ask, Policy, decide
 from relay.simulator.refusals import ACCESS_DENIED, NOT_FOUND, UNKNOWN_ACTION, Refused
-from relay.simulator.standing import actor, circumstances
+from relay.simulator.standing import actor, circumstances, of_resource
 from relay.simulator.usage import Usage
 from relay.simulator.words import Caller
 from relay.simulator.world import Identity, World, identity_arn, partition_of
@@ -85,7 +85,8 @@ class Reads:
         self, action: str, resource: str, caller: Caller, now: datetime, attached: tuple[Policy, ...] = ()
     ) -> None:
         """Refused unless IAM lets the caller; identity policies may allow and deny as well."""
-        ask = Ask(actor(caller), action, resource, circumstances(self._world, caller, now))
+        context = circumstances(self._world, caller, now) | of_resource(self._world, caller.account)
+        ask = Ask(actor(caller), action, resource, context)
         own = self._world.policies_of(caller.role or caller.principal)
         if not decide(ask, own, caller.account, attached).allowed:
             words = f"User `{caller.principal}' is not authorized to perform `{action}' on resource `{resource}'"

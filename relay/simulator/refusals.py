@@ -55,6 +55,9 @@ BAD_SIGNATURE = Spelling(
 )
 EXPIRED_TOKEN = Spelling(403, "ExpiredToken", 403, "ExpiredTokenException", "535 Authentication Credentials Invalid")
 
+# No call at all: the relay itself has nothing to call with
+NOT_ASKED = Spelling(0, "not asked", 0, "not asked", "not asked: {}")
+
 # About the request
 UNKNOWN_ACTION = Spelling(400, "InvalidAction", 404, "UnknownOperationException", "502 Command not implemented")
 MALFORMED = Spelling(400, "MalformedInput", 400, "SerializationException", "554 Transaction failed: {}")

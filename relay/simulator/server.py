@@ -39,6 +39,7 @@ from relay.simulator.wire import Connections, Wire
 from relay.simulator.words import AccessKey, Called, Received, SmtpLogin, TurnedAway
 from relay.simulator.world import World
 from relay.simulator.worlds.delegation import delegate
+from relay.simulator.worlds.words import region as parse_region
 
 OWNER_ACCOUNT = "123456789012"
 DELEGATE = AccessKey(  # the key pair that the AWS documentation uses in its examples
@@ -91,7 +92,9 @@ class Simulator:
             self.identities = [identity.arn for identity in self.world.identities]
         elif self.identities is None:
             self.identities = [f"arn:aws:ses:{region}:{OWNER_ACCOUNT}:identity/example.com" for region in self.regions]
+        _check_words(self.regions)
         self._arns = tuple(map(parse_identity_arn, self.identities))
+        self._check_identities()
         self._world = self.world or delegate(self.regions, self._arns, self.keys, self.logins, self.configuration_sets)
         self._usage = Usage()
         self._ledger = Ledger(self.keep, self.keep_bytes)
@@ -159,6 +162,13 @@ class Simulator:
         key = key or self.keys[0]
         return key.access_key_id, smtp_password(key.secret_access_key, region)
 
+    def _check_identities(self) -> None:
+        """Every identity is in a region that is served, or could never be used. Raises ValueError."""
+        for arn in self._arns:
+            if arn.region not in ("*", *self.regions):
+                served = ", ".join(self.regions)
+                raise ValueError(f"{arn} is of {arn.region}, which is not among the regions served: {served}")
+
     def _check_region(self, region: str | None) -> None:
         if region is not None and region not in self.regions:
             raise ValueError(f"this simulator has no region {region}")
@@ -202,9 +212,23 @@ class Simulator:
         """A relay's configuration that sends as every identity through this simulator."""
         return configuration.relay_config(self._arns, self.regions, self.api_url, self.smtp_address())
 
-    def relay_environment(self) -> dict[str, str]:
+    def relay_endpoints(self, tls: str = "starttls") -> dict[str, Any]:
+        """What a relay's own configuration needs in its section `ses`; `tls` is how TLS begins in SMTP."""
+        address = self.smtps_address() if tls == "implicit" else self.smtp_address()
+        return configuration.endpoints(self.api_url, address, "implicit" if tls == "implicit" else "starttls")
+
+    def relay_environment(self, *, keys: bool = True) -> dict[str, str]:
         """The environment that a relay needs besides: the first key, STS, and the certificate authority."""
-        return configuration.relay_environment(self.keys[0], self.ca_file, self.api_url)
+        return configuration.relay_environment(self.keys[0] if keys else None, self.ca_file, self.api_url)
+
+
+def _check_words(regions: Sequence[str]) -> None:
+    """Raises ValueError for what is no region, as a world file would be refused."""
+    for region in regions:
+        try:
+            parse_region(region)
+        except ValueError as error:
+            raise ValueError(f"{region!r} is not {error}") from None
 
 
 def _is_loopback(host: str) -> bool:

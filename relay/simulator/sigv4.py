@@ -22,11 +22,11 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW = timedelta(minutes=5)
 
 _STAMP = "%Y%m%dT%H%M%SZ"
-_MISMATCH = (
+MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
     "Key and signing method. Consult the service documentation for details."
 )
-_INVALID_TOKEN = "The security token included in the request is invalid."
+INVALID_TOKEN = "The security token included in the request is invalid."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def verify(request: Request, ring: KeyRing, regions: Collection[str], now: datet
     scope = _scope(request.header("authorization"))
     key = ring.key(scope.access_key_id)
     if key is None:
-        raise Refused(UNKNOWN_KEY, _INVALID_TOKEN)
-    _check_token(key, request.header("x-amz-security-token"), now)
+        raise Refused(UNKNOWN_KEY, INVALID_TOKEN)
+    check_token(key, request.header("x-amz-security-token"), now)
     stamp = _check_stamp(request.header("x-amz-date"), scope, now)
     _check_scope(scope, regions, service)
     _check_signed_headers(request, scope)
@@ -74,7 +74,7 @@ def verify(request: Request, ring: KeyRing, regions: Collection[str], now: datet
     secret = signing_key(key.secret_access_key, scope.date, scope.region, scope.service)
     expected = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected.encode(), scope.signature.encode()):
-        raise Refused(BAD_SIGNATURE, _MISMATCH)
+        raise Refused(BAD_SIGNATURE, MISMATCH)
     return Caller(key.access_key_id, key.account, key.principal, scope.region, key.role)
 
 
@@ -135,9 +135,15 @@ def _scope(authorization: str | None) -> Scope:
     return Scope(key_id, date, region, service, terminator, signed, parts["Signature"])
 
 
-def _check_token(key: AccessKey, token: str | None, now: datetime) -> None:
+def no_region(region: str) -> Refused:
+    """The refusal of a signature for a region that is not served."""
+    return Refused(BAD_SIGNATURE, f"Credential should be scoped to a valid region, not '{region}'.")
+
+
+def check_token(key: AccessKey, token: str | None, now: datetime) -> None:
+    """Whether the session token is that of the key, and has not ended. Raises Refused."""
     if token != key.session_token:
-        raise Refused(UNKNOWN_KEY, _INVALID_TOKEN)
+        raise Refused(UNKNOWN_KEY, INVALID_TOKEN)
     if key.expires is not None and now >= key.expires:
         raise Refused(EXPIRED_TOKEN, "The security token included in the request is expired")
 
@@ -175,7 +181,7 @@ def _check_scope(scope: Scope, regions: Collection[str], service: str) -> None:
     if scope.service != service:
         raise Refused(BAD_SIGNATURE, f"Credential should be scoped to correct service: '{service}'.")
     if scope.region not in regions:
-        raise Refused(BAD_SIGNATURE, f"Credential should be scoped to a valid region, not '{scope.region}'.")
+        raise no_region(scope.region)
 
 
 def _check_signed_headers(request: Request, scope: Scope) -> None:

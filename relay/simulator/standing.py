@@ -1,11 +1,14 @@
 """What any request says of its caller: the actor of policies, and the `aws:` condition keys.
 
-Source: IAM user guide, "AWS global condition context keys"; SES developer guide, "Controlling access", for those
-that SES knows. `aws:SecureTransport` is always true: SES takes nothing without TLS, whatever this SES is reached by.
+Source: IAM user guide, "AWS global condition context keys" and "IAM identifiers". `aws:SecureTransport` is always
+true: SES takes nothing without TLS, whatever this SES is reached by. Nobody here is a service, has an MFA device or
+tags. Which keys are then as at AWS is in `relay.simulator.condition_keys`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from datetime import UTC, datetime
 
 from relay.simulator.policy_language import Actor
@@ -19,8 +22,7 @@ def actor(caller: Caller) -> Actor:
 
 
 def circumstances(world: World, caller: Caller, now: datetime) -> dict[str, tuple[str, ...]]:
-    """The `aws:` keys of a request; keys that there is nothing for are left out."""
-    account = world.accounts.get(caller.account)
+    """The `aws:` keys of a request, but for those of its resource; keys without a value are left out."""
     values = {
         "aws:currenttime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "aws:epochtime": str(int(now.timestamp())),
@@ -29,7 +31,31 @@ def circumstances(world: World, caller: Caller, now: datetime) -> dict[str, tupl
         "aws:useragent": caller.user_agent,
         "aws:principalarn": caller.role or caller.principal,
         "aws:principalaccount": caller.account,
-        "aws:principalorgid": account.organization if account else None,
+        "aws:principalorgid": world.account(caller.account).organization,
+        "aws:principaltype": "AssumedRole" if caller.role else "User",
+        "aws:principalisawsservice": "false",
+        "aws:userid": user_id(caller),
+        "aws:username": None if caller.role else caller.principal.rpartition("/")[2],
+        "aws:multifactorauthpresent": "false" if caller.role else None,
+        "aws:viaawsservice": "false",
         "aws:requestedregion": caller.region,
     }
     return {key: (value,) for key, value in values.items() if value}
+
+
+def of_resource(world: World, owner: str) -> dict[str, tuple[str, ...]]:
+    """The `aws:` keys of a resource that belongs to account `owner`."""
+    values = {"aws:resourceaccount": owner, "aws:resourceorgid": world.account(owner).organization}
+    return {key: (value,) for key, value in values.items() if value}
+
+
+def user_id(caller: Caller) -> str:
+    """The caller's unique id, made up in IAM's form: that of the user, or of the role with the session's name."""
+    if caller.role:
+        return f"{unique_id('AROA', caller.role)}:{caller.principal.rpartition('/')[2]}"
+    return unique_id("AIDA", caller.principal)
+
+
+def unique_id(prefix: str, arn: str) -> str:
+    """An id in IAM's form, the same for the same ARN."""
+    return prefix + base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()[:17]

@@ -9,7 +9,6 @@ and source identities are refused rather than ignored.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from typing import Any, Final
 from relay.simulator.keys import KeyRing
 from relay.simulator.policy_language import Ask, decide
 from relay.simulator.refusals import ACCESS_DENIED, MISSING, STS_INVALID, Refused
-from relay.simulator.standing import actor, circumstances
+from relay.simulator.standing import actor, circumstances, of_resource, unique_id, user_id
 from relay.simulator.words import AccessKey, Caller
 from relay.simulator.world import Principal, World
 
@@ -47,16 +46,14 @@ class Sts:
 
     def _caller_identity(self, _: Mapping[str, str], caller: Caller, __: datetime) -> Answer:
         """Needs no permission."""
-        return {"Arn": caller.principal, "UserId": _user_id(caller), "Account": caller.account}
+        return {"Arn": caller.principal, "UserId": user_id(caller), "Account": caller.account}
 
     def _assume_role(self, form: Mapping[str, str], caller: Caller, now: datetime) -> Answer:
         name, found = _checked(form)
         role = self._world.principals.get(form["RoleArn"])
-        if role is None or role.trust is None or not self._allowed(role, form, caller, found[1], now):
-            words = (
-                f"User: {caller.principal} is not authorized to perform: sts:AssumeRole on resource: {form['RoleArn']}"
-            )
-            raise Refused(ACCESS_DENIED, words)
+        permitted, _ = may_assume(self._world, caller, form["RoleArn"], form.get("ExternalId"), now)
+        if role is None or not permitted:
+            raise not_assumed(caller, form["RoleArn"])
         session = f"arn:{role.arn.split(':')[1]}:sts::{found[1]}:assumed-role/{found[2]}/{name}"
         key = AccessKey(
             access_key_id="ASIA" + base64.b32encode(secrets.token_bytes(10)).decode(),
@@ -70,15 +67,27 @@ class Sts:
         self._ring.add_session(key, now)
         return {"Credentials": _shown(key), "AssumedRoleUser": {"AssumedRoleId": _role_id(key), "Arn": session}}
 
-    def _allowed(self, role: Principal, form: Mapping[str, str], caller: Caller, owner: str, now: datetime) -> bool:
-        context = circumstances(self._world, caller, now)
-        if "ExternalId" in form:
-            context["sts:externalid"] = (form["ExternalId"],)
-        ask = Ask(actor(caller), "sts:AssumeRole", role.arn, context)
-        attached = (role.trust,) if role.trust else ()
-        access = decide(ask, self._world.policies_of(caller.role or caller.principal), owner, attached)
-        trusted = access.by_resource is not None and access.by_resource.effect == "Allow"
-        return access.allowed and trusted
+
+def may_assume(world: World, caller: Caller, role_arn: str, external_id: str | None, now: datetime) -> tuple[bool, str]:
+    """Whether a caller may assume a role, and why or why not in words for the policies' authors."""
+    role = world.principals.get(role_arn)
+    if role is None or role.trust is None:
+        return False, f"this world has no role {role_arn}"
+    owner = role_arn.split(":")[4]
+    context = circumstances(world, caller, now) | of_resource(world, owner)
+    if external_id is not None:
+        context["sts:externalid"] = (external_id,)
+    ask = Ask(actor(caller), "sts:AssumeRole", role.arn, context)
+    access = decide(ask, world.policies_of(caller.role or caller.principal), owner, (role.trust,))
+    if access.by_resource is None or access.by_resource.effect != "Allow":
+        return False, access.by_resource.why if access.by_resource else "nobody is trusted"
+    return access.allowed, access.by_resource.why if access.allowed else access.by_actor.why
+
+
+def not_assumed(caller: Caller, role_arn: str) -> Refused:
+    """What STS says then."""
+    words = f"User: {caller.principal} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
+    return Refused(ACCESS_DENIED, words)
 
 
 def _checked(form: Mapping[str, str]) -> tuple[str, re.Match[str]]:
@@ -123,16 +132,5 @@ def _shown(key: AccessKey) -> Answer:
     }  # fmt: skip
 
 
-def _unique_id(prefix: str, arn: str) -> str:
-    """An id in IAM's form, the same for the same ARN."""
-    return prefix + base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()[:17]
-
-
 def _role_id(key: AccessKey) -> str:
-    return f"{_unique_id('AROA', key.role)}:{key.principal.rpartition('/')[2]}"
-
-
-def _user_id(caller: Caller) -> str:
-    if caller.role:
-        return f"{_unique_id('AROA', caller.role)}:{caller.principal.rpartition('/')[2]}"
-    return _unique_id("AIDA", caller.principal)
+    return f"{unique_id('AROA', key.role)}:{key.principal.rpartition('/')[2]}"

@@ -141,8 +141,10 @@ class Wire(asyncio.Protocol):
                 self._transport, self, context, server_side=True, ssl_handshake_timeout=self._idle_s
             )
         except (OSError, TimeoutError):
-            raise Gone from None
+            transport = None
         if transport is None:
+            self._transport.abort()
+            self._lost.set()  # a connection that is reset in the handshake is not reported as lost
             raise Gone
         self._transport = transport
 

@@ -107,7 +107,10 @@ class Disputed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """All of it. `source_ip` is where callers come from in conditions; None: where they do come from."""
+    """All of it. `source_ip` is where callers come from in conditions; None: where they do come from.
+
+    `entries` are the principals behind the entries of a relay's `credentials`, in a world made of its configuration.
+    """
 
     regions: Sequence[str]
     accounts: Mapping[str, Account]
@@ -118,6 +121,7 @@ class World:
     configuration_sets: Sequence[ConfigurationSet] = ()
     disputed: Disputed = Disputed()
     source_ip: str | None = None
+    entries: Mapping[str, str] = field(default_factory=dict)
     _identities: dict[tuple[str, str, str], Identity] = field(init=False, repr=False, compare=False)
     _sets: dict[tuple[str, str, str], ConfigurationSet] = field(init=False, repr=False, compare=False)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from canned_http import answering
-from role_world import BASE, a_world
+from role_world import BASE, OWNER, a_world, role
 
 from relay.aws import asking
 from relay.aws.asking import Asker, Means, NotTold
@@ -17,12 +17,12 @@ from relay.aws.clock import seconds_ahead
 from relay.aws.credentials import CredentialBook
 from relay.aws.endpoints import ApiEndpoint, ApiEndpoints, Operation, Question
 from relay.aws.exchange import Exchange
-from relay.aws.identity_of import identity_of
+from relay.aws.identity_of import account_of, identity_of
 from relay.aws.resources import EmailIdentity, read_identity, set_may_send
 from relay.aws.trust import tls_context
 from relay.policy.outcomes import Trouble
 from relay.settings.model import CredentialSource
-from relay.simulator import Fault, Simulator
+from relay.simulator import DELEGATE, Fault, Simulator
 
 EAST = "us-east-1"
 
@@ -44,11 +44,12 @@ async def no_pause(_: float) -> None:
 
 
 @asynccontextmanager
-async def asker(endpoints: ApiEndpoints, source: CredentialSource = BASE) -> AsyncIterator[Asker]:
+async def asker(
+    endpoints: ApiEndpoints, source: CredentialSource = BASE, pause: Callable[[float], Awaitable[None]] = no_pause
+) -> AsyncIterator[Asker]:
     exchange = Exchange(5, user_agent="ses-relay/test", final_s=0, trust=tls_context)
-    made = Asker(
-        Means(CredentialBook({"base": source}), endpoints, exchange, lambda: datetime.now(UTC), no_pause)
-    )  # fmt: skip
+    book = CredentialBook({"base": source, "owner": role()})
+    made = Asker(Means(book, endpoints, exchange, lambda: datetime.now(UTC), pause))
     try:
         yield made
     finally:
@@ -66,6 +67,46 @@ async def test_the_global_sts_is_signed_for_its_own_region(monkeypatch: pytest.M
 
     assert found.host == "sts.amazonaws.com"
     assert [call.region for call in ses.called] == ["us-east-1", "eu-west-1"]
+
+
+async def test_the_account_of_a_role_stands_in_its_arn() -> None:
+    """Nobody is asked for it, also where STS may not be; of other keys only STS knows."""
+    async with Simulator(world=a_world()) as ses, asker(At(ses.api_url)) as asks:
+        known = [await account_of(asks, name, EAST, ask=ask) for name in ("owner", "base") for ask in (True, False)]
+
+    assert known == [OWNER, OWNER, DELEGATE.account, None]
+    assert [call.name for call in ses.called] == ["GetCallerIdentity"]
+
+
+async def test_each_call_and_each_account_has_a_pace_of_its_own() -> None:
+    """A second between two of the same, by whomever, unless they are known to be of different accounts."""
+    pauses: list[tuple[str, float]] = []
+    asking_now = ""
+
+    async def pause(seconds: float) -> None:
+        pauses.append((asking_now, round(seconds)))
+
+    async with Simulator(world=a_world()) as ses, asker(At(ses.api_url), pause=pause) as asks:
+        for asking_now in ("a", "b"):
+            await read_identity_or_not(asks, "base", asking_now)
+        await set_or_not(asks, "base", "c")
+        asks.belongs("base", DELEGATE.account)
+        for asking_now in ("d", "e"):
+            await read_identity_or_not(asks, "base", asking_now)
+        for _ in range(3):
+            await identity_of(asks, "base", EAST)
+
+    assert pauses == [("b", 1), ("e", 1)]
+
+
+async def read_identity_or_not(asks: Asker, credentials: str, name: str) -> None:
+    with pytest.raises(NotTold):
+        await read_identity(asks, credentials, EAST, name)
+
+
+async def set_or_not(asks: Asker, credentials: str, name: str) -> None:
+    with pytest.raises(NotTold):
+        await set_may_send(asks, credentials, EAST, name)
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,26 @@ async def test_a_failed_renewal_keeps_good_keys(helper: Helper, tmp_path: Path) 
     assert helper.runs == before + 3
 
 
+@pytest.mark.parametrize(("minutes", "told"), [(12, False), (4, True)])
+async def test_a_provider_without_newer_keys_is_told_of_late(helper: Helper, minutes: float, told: bool) -> None:
+    """Botocore keeps to itself that it could not renew them; metadata services take until five minutes before."""
+    heard: list[tuple[str, str]] = []
+    time = [0.0]
+    known = CredentialBook(
+        {"helper": helper.source}, clock=lambda: time[0], not_renewed=lambda name, detail: heard.append((name, detail))
+    )
+    helper.answer("ASIA1", minutes=minutes)
+    await known.keys("helper")
+    for _ in range(2):
+        time[0] += RECHECK_S
+        await known.keys("helper")
+        renewal = known._holdings["helper"].refresh
+        assert renewal
+        await asyncio.wait([renewal])
+
+    assert [name for name, _ in heard] == ["helper"] * told
+
+
 async def test_forgotten_keys_are_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `forget` the chain is asked anew; but late news about older keys does no harm to newer ones."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA1")

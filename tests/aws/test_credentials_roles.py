@@ -220,6 +220,40 @@ class TestRenewal:
             await known.keys("owner")
         assert assumed(ses) == ["ok"] + ["ServiceUnavailable"] * 3
 
+    async def test_a_renewal_that_fails_is_told_although_nobody_waits(self, ses: Simulator) -> None:
+        """Mail goes on with the old keys, but not for long: once for each reason, and again after one that went well.
+
+        What a caller hears itself is not told.
+        """
+        told: list[tuple[str, str]] = []
+        time = Time()
+        sources = {"base": BASE, "owner": role()}
+        known = CredentialBook(
+            sources, clock=time.clock, now=time.now, not_renewed=lambda name, detail: told.append((name, detail))
+        )
+
+        async def renew(left_s: float) -> None:
+            time.to(left_s=left_s)
+            await known.keys("owner")
+            renewal = known._holdings["owner"].refresh
+            assert renewal
+            await asyncio.wait([renewal])
+
+        await known.keys("owner")
+        down = Fault(action="error", stage="call", call="AssumeRole", status=503)
+        ses.faults.add(down)
+        for left_s in (RENEW_S - 1, RENEW_S - 1 - RECHECK_S):
+            await renew(left_s)
+        ses.faults.clear()
+        ses.faults.add(Fault(action="refuse", stage="call", call="AssumeRole", status=403, code="AccessDenied"))
+        await renew(RENEW_S - 1 - 2 * RECHECK_S)
+        known.forget("owner", await known.keys("owner"))
+        with pytest.raises(CredentialTrouble):
+            await known.keys("owner")
+
+        assert [name for name, _ in told] == ["owner", "owner"]
+        assert all(word in told[n][1] for n, word in enumerate(("ServiceUnavailable", "AccessDenied")))
+
     async def test_a_forgotten_session_is_assumed_again_once(self, ses: Simulator) -> None:
         """However many messages were refused with the old one."""
         known = book(role())

@@ -149,6 +149,52 @@ async def test_proxies(settings: dict[str, str], proxy: str | None, monkeypatch:
     assert "pass" not in repr(endpoint)
 
 
+STS_MOVED = """
+[default]
+services = here
+[services here]
+sts =
+  endpoint_url = http://localhost:4003
+[profile partner]
+endpoint_url = http://localhost:4004
+[profile plain]
+region = eu-west-1
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "settings", "belongs"),
+    [
+        (None, {}, True),
+        (None, {"AWS_ENDPOINT_URL_STS": "http://localhost:4003"}, True),
+        ("http://localhost:4000", {}, False),
+        ("http://localhost:4000", {"AWS_ENDPOINT_URL_STS": "http://localhost:4000"}, True),
+        ("http://localhost:4000", {"AWS_ENDPOINT_URL": "http://localhost:4000"}, True),
+        ("http://localhost:4000", {"AWS_ENDPOINT_URL_SES": "http://localhost:4000"}, False),
+        ("http://localhost:4000", {"AWS_CONFIG_FILE": "config"}, True),
+        ("http://localhost:4000", {"AWS_CONFIG_FILE": "config", "AWS_PROFILE": "partner"}, True),
+        ("http://localhost:4000", {"AWS_CONFIG_FILE": "config", "AWS_PROFILE": "plain"}, False),
+        ("http://localhost:4000", {"AWS_CONFIG_FILE": "config", "AWS_PROFILE": "nobody"}, False),
+        (
+            "http://localhost:4000",
+            {"AWS_ENDPOINT_URL_STS": "http://x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            False,
+        ),
+        ("http://localhost:4000", FIPS | DUAL, False),
+    ],
+)
+def test_which_sts_may_be_asked_about_credentials(
+    override: str | None, settings: dict[str, str], belongs: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AWS's own about those of AWS's SES; where SES is elsewhere, only one that is elsewhere, too, by any setting."""
+    (tmp_path / "config").write_text(STS_MOVED)
+    monkeypatch.chdir(tmp_path)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    assert ApiEndpoints(override).sts_belongs is belongs
+
+
 @pytest.mark.parametrize(
     ("region", "tls", "settings", "expected"),
     [

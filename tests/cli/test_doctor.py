@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from relay.aws import asking
 from relay.cli import main
-from relay.simulator import DELEGATE, Simulator
+from relay.simulator import DELEGATE, Fault, Simulator
 from relay.simulator.policy_document import permit
 from relay.simulator.world import Account, ConfigurationSet, Identity, Principal, World
 
@@ -110,7 +115,7 @@ async def test_json(config: Path) -> None:
     result = await run(config, "--identity", "paused", "--json")
 
     report = json.loads(result.stdout)
-    assert (result.exit_code, report["ok"]) == (1, False)
+    assert (result.exit_code, report["ok"], report["complete"]) == (1, False, True)
     (wrong,) = [finding for finding in report["findings"] if finding["verdict"] == "bad"]
     assert wrong["about"] == {"kind": "identity", "name": "paused"}
     assert set(wrong) == {"about", "check", "verdict", "what", "why", "mend"}
@@ -171,6 +176,77 @@ async def test_a_bad_configuration_is_2(ses: Simulator, tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "ses.concurrency" in result.output
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+async def test_an_interrupt_ends_it_with_what_had_been_found(
+    ses: Simulator, config: Path, words: tuple[str, ...]
+) -> None:
+    """Ctrl-C: status 130, the findings until then, and nothing of Python's own."""
+    ses.faults.add(Fault(action="delay", stage="call", call="GetConfigurationSet"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "always", "-m", "relay", "doctor", "--config", str(config), *words,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await ses.faults.wait_held(timeout_s=60)
+    process.send_signal(signal.SIGINT)
+    output, complaints = await asyncio.wait_for(process.communicate(), 60)
+
+    assert process.returncode == 130
+    assert complaints == b"Interrupted: this is what had been found.\n"
+    assert f"account {DELEGATE.account}, {DELEGATE.principal}".encode() in output
+    if words:
+        report = json.loads(output)
+        assert (report["ok"], report["complete"]) == (False, False)
+
+
+async def test_a_proof_that_is_interrupted_tells_what_was_sent(ses: Simulator, config: Path) -> None:
+    """Each message at once: nobody wants to send it again for want of an answer."""
+    ses.faults.add(Fault(action="delay", stage="final", sender="ses-relay-doctor@example.com"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", "doctor", "--config", str(config), "--send-to", TO,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await ses.faults.wait_held(timeout_s=60)
+    process.send_signal(signal.SIGINT)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+
+    assert process.returncode == 130
+    assert f"SES took mail from ses-relay-doctor@own.example to {TO}: {ses.received[0].message_id}".encode() in output
+
+
+async def test_a_person_sees_how_far_it_has_come(ses: Simulator, config: Path) -> None:
+    """On a terminal, and on standard error, so that output can be piped; elsewhere it is silent."""
+    terminal, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", "doctor", "--config", str(config), "--identity", "ours",
+        stdout=asyncio.subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = asyncio.create_task(asyncio.to_thread(_read_to_the_end, terminal))
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    await seen
+    os.close(terminal)
+
+    assert process.returncode == 0
+    assert b"Asking AWS" in seen.result()
+    assert b"100%" in seen.result()
+    assert b"Asking AWS" not in output
+
+
+def _read_to_the_end(terminal: int) -> bytes:
+    """What a terminal shows; Linux ends it with an error."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 65_536):
+            shown += piece
+    return shown
+
+
+async def test_without_a_terminal_it_is_silent(ses: Simulator, config: Path) -> None:
+    result = await run(config, "--identity", "ours")
+
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 async def test_what_servers_say_does_not_command_the_terminal(tmp_path: Path, ses: Simulator) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,14 @@ from relay.policy.delegates import parse_delegate
 from relay.policy.grants import Terms, compact
 from relay.policy.rule_grants import Askers
 from relay.settings.model import CredentialSource, Settings
+from relay.simulator import AccessKey
+from relay.simulator.policy_document import read
+from relay.simulator.reads import Reads
+from relay.simulator.refusals import Refused
+from relay.simulator.usage import Usage
+from relay.simulator.words import Caller
+from relay.simulator.world import Account, ConfigurationSet, Principal, World
+from relay.simulator.world import Identity as Owned
 
 ARN = "arn:aws:ses:us-west-2:123456789012:identity/example.com"
 USER = "arn:aws:iam::111122223333:user/mail/relay"
@@ -130,6 +141,57 @@ def test_an_identity_of_several_regions_needs_a_policy_in_each() -> None:
     ]
 
 
+def test_with_reads_the_delegate_may_look_at_its_own_account() -> None:
+    """Quota, configuration sets, and identities only where they are its own; the owner's policy stays as it is."""
+    mine = "arn:aws:ses:us-west-2:111122223333:identity/own.example"
+    words = (ARN, mine, "--delegate", USER, "--configuration-set", "events", "--delegate-side")
+    plain, more = told(*words)["Statement"], told(*words, "--with-reads")["Statement"]
+
+    assert more[: len(plain)] == plain
+    assert [(one["Sid"].rstrip("0123456789"), one["Action"], one["Resource"]) for one in more[len(plain) :]] == [
+        ("ReadQuota", ["ses:GetAccount", "ses:GetSendQuota"], "*"),
+        ("ReadConfigurationSets", "ses:GetConfigurationSet",
+         "arn:aws:ses:us-west-2:111122223333:configuration-set/events"),
+        ("ReadIdentities", "ses:GetEmailIdentity", mine),
+    ]  # fmt: skip
+    assert told(ARN, "--delegate", USER, "--owner", "--with-reads") == told(ARN, "--delegate", USER, "--owner")
+
+
+def test_what_is_read_is_what_the_relay_and_the_doctor_ask() -> None:
+    """SES (the local one) answers each of their questions to who has this policy, and none to who has the plain one."""
+    own = "arn:aws:ses:us-east-1:111122223333:identity/own.example"
+    words = (own, "--delegate", USER, "--configuration-set", "events", "--delegate-side")
+    answers = {}
+    for more in ((), ("--with-reads",)):
+        policy_ = read("p", told(*words, *more), "iam")
+        key = AccessKey("AKIARELAY", "s", "111122223333", USER)
+        world = World(
+            regions=("us-east-1",), accounts={key.account: Account(key.account)}, keys=(key,),
+            principals={USER: Principal(USER, (policy_,))},
+            identities=(Owned(key.account, "us-east-1", "own.example"),),
+            configuration_sets=(ConfigurationSet(key.account, "us-east-1", "events"),),
+        )  # fmt: skip
+        reads, caller = Reads(world, Usage()), Caller(key.access_key_id, key.account, USER, "us-east-1")
+        answers[more] = [
+            _permitted(partial(reads.send_quota, caller, NOW)),
+            *(_permitted(reads.get(path, caller, NOW)[1]) for path in PATHS),
+        ]
+
+    assert answers == {(): [False] * 4, ("--with-reads",): [True] * 4}
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PATHS = ("account", "identities/own.example", "configuration-sets/events")
+
+
+def _permitted(look: Callable[[], object]) -> bool:
+    try:
+        look()
+    except Refused:
+        return False
+    return True
+
+
 def commands(output: str) -> list[list[str]]:
     return [shlex.split(line) for line in output.splitlines() if line.startswith("  aws ")]
 
@@ -194,6 +256,7 @@ def test_a_long_policy_is_one_of_its_own() -> None:
         ([], "Do not add a condition on ses:ApiVersion"),
         (["--display-name", "Läden"], "ses:FromDisplayName"),
         (["--sandbox"], "take it out when AWS has granted production access"),
+        ([], "With --with-reads it may also read its own account's quota"),
         (["--delegate", "arn:aws:iam::111122223333:role/relay"], "Should it refuse a role"),
         (["--delegate", "123456789012"], "IAM alone decides there"),
     ],
@@ -282,6 +345,7 @@ accounts:
     users:
       mail/relay:
         access_keys: [{access_key_id: AKIARELAY, secret_access_key: a-secret}]
+        smtp_logins: [{smtp_username: AKIARELAY, smtp_password: an-smtp-password, region: us-west-2}]
         policies: {relay: delegate.json}
     identities: [{name: own.example}]
     configuration_sets: [{name: events}]

@@ -12,6 +12,7 @@ import pytest
 from canned_http import answering
 from doctor_parts import (
     BLIND,
+    BOXED,
     EAST,
     MINE,
     OWNER,
@@ -28,11 +29,19 @@ from doctor_parts import (
 )  # fmt: skip
 
 from relay.doctor.findings import Verdict, all_well
+from relay.doctor.looking import AT_ONCE, PATIENCE_S, Looking
+from relay.doctor.plan import plan_of
+from relay.doctor.tools import tools_for
 from relay.model import Identity
 from relay.settings.addresses import TcpAddress
 from relay.settings.model import CredentialSource, Ses, Settings
 from relay.simulator import DELEGATE, Fault, Simulator
 from relay.simulator.faults import Action
+
+REFUSED = (
+    "<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>The security token included in the request is "
+    "invalid.</Message></Error></ErrorResponse>"
+)
 
 
 @pytest.fixture
@@ -141,16 +150,64 @@ async def test_each_thing_is_asked_once(ses: Simulator) -> None:
 
 
 async def test_questions_keep_the_pace_of_ses(ses: Simulator) -> None:
-    """SES permits one a second besides sending."""
+    """SES permits an account each of them once a second; other accounts and other questions do not wait for it."""
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
-        pauses.append(seconds)
+        pauses.append(round(seconds))
 
-    settings = settings_for(ses, [rule("own.example", account=MINE, configuration_set="events")])
-    await look(settings, pause=pause)
+    mine = [rule(f"own{number}.example", account=MINE, configuration_set="events") for number in range(4)]
+    boxed = [rule(f"own{number}.example", named=f"b{number}", account=BOXED, credentials="trial") for number in (1, 2)]
+    await look(settings_for(ses, [*mine, *boxed], source("trial", TRIAL)), pause=pause)
 
-    assert 0 < pauses[0] <= 1
+    assert sorted(pauses) == [1, 1, 2, 3]
+
+
+async def test_logins_do_not_wait_for_questions(ses: Simulator) -> None:
+    """What has to wait for its second keeps nothing else waiting, and what has been found can be had meanwhile."""
+    identities = [rule(f"own{number}.example", account=MINE, transport="smtp") for number in range(2 * AT_ONCE)]
+    settings = settings_for(ses, identities)
+    plan = plan_of(settings, identities, everything=False)
+    left = {"to look at": plan.size, "to wait": len(identities) - 1}
+    all_but_those, resume = asyncio.Event(), asyncio.Event()
+
+    def one_less(what: str) -> None:
+        left[what] -= 1
+        if left == {"to look at": len(identities) - 1, "to wait": 0}:
+            all_but_those.set()
+
+    async def pause(_: float) -> None:
+        one_less("to wait")
+        await resume.wait()
+
+    tools = tools_for(settings, pause=pause)
+    looking = Looking(settings, plan, tools, proving=False, looked=lambda: one_less("to look at"))
+    running = asyncio.create_task(looking.look())
+    async with asyncio.timeout(20):
+        await all_but_those.wait()
+    meanwhile = [finding.check for finding in looking.found]
+    resume.set()
+    found = await running
+    await tools.close()
+
+    assert {"login", "sandbox", "caller", "endpoint"} <= set(meanwhile)
+    assert len(found) - len(meanwhile) == 2 * (len(identities) - 1)
+    assert left["to look at"] == 0
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(2, Verdict.OK), (3, Verdict.UNKNOWN)])
+async def test_what_ses_has_no_time_for_is_asked_again(ses: Simulator, times: int, verdict: Verdict) -> None:
+    """Somebody else may have used up the second: three times, and no more."""
+    ses.faults.add(Fault(action="throttle", stage="call", call="GetEmailIdentity", count=times))
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(round(seconds))
+
+    findings = await look(settings_for(ses, [rule("own.example", account=MINE)]), pause=pause)
+
+    assert the(findings, "identity").verdict is verdict
+    assert set(PATIENCE_S) <= set(pauses)
 
 
 class TestCredentials:
@@ -211,6 +268,70 @@ class TestCredentials:
 
         assert the(findings, "caller").verdict is Verdict.UNKNOWN
         assert all_well(findings)
+
+    async def test_behind_an_endpoint_of_its_own(self, ses: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        """AWS's own STS has no say about the keys of an SES that is elsewhere, but that SES has."""
+        wrong = source("wrong", DELEGATE, secret_access_key="wrong")
+        findings = await look(settings_for(ses, [rule(credentials="wrong")], wrong))
+
+        assert [one.check for one in findings if one.verdict is Verdict.BAD] == ["caller", "account"]
+        assert "the secret access key is not that of the access key id" in the(findings, "caller").mend
+
+        async with answering(status="403 Forbidden", body=REFUSED) as url:
+            monkeypatch.setattr("relay.aws.endpoints.ApiEndpoints.sts_belongs", False)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+            findings = await look(settings_for(ses, [rule(credentials="wrong")], wrong))
+
+        assert [one.check for one in findings if one.verdict is Verdict.BAD] == ["account"]
+        assert "the secret access key is not that" in the(findings, "account").mend
+        assert "AWS_ENDPOINT_URL_STS" in the(findings, "caller").mend
+        assert "the access key id or its secret is wrong" in the(findings, "caller").mend
+
+
+class TestWhoseIdentity:
+    """STS does not answer, so that nobody knows whose account ours is."""
+
+    @pytest.fixture(autouse=True)
+    def _no_sts(self, ses: Simulator, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{unused_tcp_port}")
+
+    @pytest.mark.parametrize(
+        ("identity", "verdict", "words"),
+        [
+            (rule("own.example", account=MINE), Verdict.OK, "of our own account in us-east-1 is verified"),
+            (rule("soon.example", account=MINE), Verdict.BAD, "is not verified"),
+            (rule(), Verdict.UNKNOWN, f"belongs to account {OWNER}, and whose account is ours is not known"),
+            (rule("gone.example", account=MINE), Verdict.UNKNOWN, "whose account is ours is not known"),
+        ],
+    )
+    async def test_what_our_account_has_settles_it(
+        self, ses: Simulator, identity: Identity, verdict: Verdict, words: str
+    ) -> None:
+        """Nobody sees what another account has; where ours has none of this name, either may be so."""
+        found = the(await look(settings_for(ses, [identity])), "identity")
+
+        assert found.verdict is verdict
+        assert words in found.what
+        assert "only its owner" not in found.why
+
+    async def test_without_the_permission_it_is_named(self, ses: Simulator) -> None:
+        identity = rule("own.example", account=MINE, credentials="blind")
+        found = the(await look(settings_for(ses, [identity], source("blind", BLIND))), "identity")
+
+        assert found.verdict is Verdict.UNKNOWN
+        assert '"ses:GetEmailIdentity"' in found.mend
+
+    async def test_a_role_tells_its_account(self, ses: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By its ARN, also when STS lets it be assumed and then says no more."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", ses.api_url)
+        ses.faults.add(Fault(action="drop", stage="call", call="GetCallerIdentity"))
+        owner = CredentialSource("owner", assume_role=ROLE, source="mine", external_id="right")
+        findings = await look(settings_for(ses, [rule(credentials="owner")], owner))
+
+        assert the(findings, "identity").what.endswith("of our own account in us-east-1 is verified")
+        assert {one.about.name for one in findings if one.about.kind == "account"} == {
+            f"{OWNER} in us-east-1, by credentials owner"
+        }
 
 
 class TestAccounts:
@@ -384,11 +505,16 @@ class TestSmtp:
         async with a_ses(monkeypatch) as ses:
             username, password = ses.smtp_login(EAST)
             only = CredentialSource("only", smtp_username=username, smtp_password=password)
-            findings = await look(settings_for(ses, [rule(transport="smtp", credentials="only")], only))
+            identity = rule(transport="smtp", credentials="only", configuration_set="events")
+            findings = await look(settings_for(ses, [identity], only))
 
         assert the(findings, "login").verdict is Verdict.OK
         assert the(findings, "account").verdict is Verdict.UNKNOWN
         assert all_well(findings)
+        assert the(findings, "account").mend.startswith("nothing needs to be mended")
+        for check in ("account", "configuration set", "identity"):
+            assert "an SMTP login cannot ask anything" in the(findings, check).what
+        assert "no keys that work" not in repr(findings)
 
 
 def _at(url: str) -> Settings:

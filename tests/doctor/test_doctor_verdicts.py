@@ -81,20 +81,47 @@ def test_why_aws_did_not_say(told: NotTold, reason: Reason) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "elsewhere", "verdict"),
+    ("told", "belongs", "verdict"),
     [
-        (Caller("1", "arn"), False, Verdict.OK),
-        (refusal("InvalidClientTokenId"), False, Verdict.BAD),
-        (refusal("InvalidClientTokenId"), True, Verdict.UNKNOWN),
-        (refusal("ExpiredToken"), False, Verdict.BAD),
-        (refusal("RequestExpired"), True, Verdict.BAD),
-        (trouble(Trouble.CONNECT), False, Verdict.UNKNOWN),
-        (trouble(Trouble.NOT_AWS), False, Verdict.UNKNOWN),
+        (Caller("1", "arn"), True, Verdict.OK),
+        (refusal("InvalidClientTokenId"), True, Verdict.BAD),
+        (refusal("InvalidClientTokenId"), False, Verdict.UNKNOWN),
+        (refusal("ExpiredToken"), True, Verdict.BAD),
+        (refusal("ExpiredToken"), False, Verdict.UNKNOWN),
+        (refusal("RequestExpired"), False, Verdict.BAD),
+        (trouble(Trouble.CONNECT), True, Verdict.UNKNOWN),
+        (trouble(Trouble.NOT_AWS), True, Verdict.UNKNOWN),
     ],
 )
-def test_callers(told: Caller | NotTold, elsewhere: bool, verdict: Verdict) -> None:
+def test_callers(told: Caller | NotTold, belongs: bool, verdict: Verdict) -> None:
     """An STS that may be the wrong one has no say on keys."""
-    assert credentials.on_caller(KEYS, told, elsewhere=elsewhere).verdict is verdict
+    assert credentials.on_caller(KEYS, told, belongs=belongs).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("InvalidClientTokenId", "nobody there has the access key id"),
+        ("UnrecognizedClientException", "nobody there has the access key id"),
+        ("SignatureDoesNotMatch", "the secret access key is not that of the access key id"),
+        ("InvalidSignatureException", "the secret access key is not that of the access key id"),
+    ],
+)
+def test_keys_that_are_wrong(code: str, words: str) -> None:
+    """STS and SES each say which part it is, and neither sends on to the other."""
+    (of_ses,) = account.on_account(HERE, WEST, refusal(code), None)
+    for found in (credentials.on_caller(KEYS, refusal(code), belongs=True), of_ses):
+        assert found.verdict is Verdict.BAD
+        assert found.mend.startswith(words)
+        assert "see what is said" not in found.mend
+
+
+def test_a_role_whose_source_has_wrong_keys() -> None:
+    """No trust policy mends that."""
+    wrong = CredentialTrouble("STS does not let ...: InvalidClientTokenId: ...", "InvalidClientTokenId")
+    found = credentials.on_keys(CredentialSource("r", assume_role=ROLE, source="base"), wrong)
+
+    assert found.mend == "STS does not accept the keys of credentials base: see what is said of them"
 
 
 @pytest.mark.parametrize(

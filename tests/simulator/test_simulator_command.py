@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -20,7 +21,10 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner
 from ses_clients import EAST, ONCE, arn, mail
 
-from relay.cli.simulator import simulator
+from relay.cli.simulator import simulator, told_to
+from relay.settings.load import load
+from relay.simulator import DELEGATE, Simulator
+from relay.simulator.worlds.derived import derive
 
 FREE_PORTS = ("--http-port", "0", "--smtp-port", "0", "--smtps-port", "0")
 
@@ -104,6 +108,88 @@ async def test_it_knows_the_relay_it_is_for(tmp_path: Path, monkeypatch: pytest.
         assert places["regions"] == [EAST]
         assert places["ca_file"] == str(tmp_path / "ca.pem")
         assert await asyncio.to_thread(send, places, "AKIAPARTNER", "their-secret")
+        assert set(places["environment"]) == {"AWS_ENDPOINT_URL_STS", "AWS_CA_BUNDLE"}
+
+
+OF_ITS_OWN = """
+identities:
+  - senders: ["@example.com"]
+    source_arn: arn:aws:ses:*:123456789012:identity/example.com
+    region: eu-central-1
+    transport: smtp
+    credentials: partner
+    configuration_set: events
+    replace_sender: bounces@example.com
+  - {senders: ["@example.net"], source_arn: "arn:aws:ses:us-west-2:123456789012:identity/example.net", credentials: %s}
+credentials:
+  partner: {access_key_id: AKIAPARTNER, secret_access_key: s}
+  owner: {assume_role: "arn:aws:iam::123456789012:role/send", source: partner}
+  chained: {assume_role: "arn:aws:iam::123456789012:role/send", source: default}
+ses: {smtp_tls: %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("credentials", "tls", "with_keys"),
+    [("partner", "starttls", False), ("owner", "implicit", False), ("default", "starttls", True),
+     ("chained", "starttls", True)],
+)  # fmt: skip
+async def test_who_has_a_configuration_keeps_it(tmp_path: Path, credentials: str, tls: str, with_keys: bool) -> None:
+    """Only the endpoints are printed, and the environment: with those in it, the configuration itself goes by here."""
+    config = tmp_path / "relay.yaml"
+    config.write_text(OF_ITS_OWN % (credentials, tls))
+    config.chmod(0o600)
+    async with command("--config", str(config)) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("  smtp_tls:"):
+            lines.append((await asyncio.wait_for(process.stdout.readline(), 30)).decode())
+    text = "".join(lines)
+    printed = yaml.safe_load(text.partition("other keys of ses may stay\n")[2])
+
+    assert list(printed) == ["ses"]
+    assert (set(printed["ses"]), printed["ses"]["smtp_tls"]) == ({"api_endpoint", "smtp_endpoint", "smtp_tls"}, tls)
+    smtp = next(line for line in lines if line.startswith("  SMTP")).split()
+    assert printed["ses"]["smtp_endpoint"] == smtp[1 if tls == "starttls" else 3]
+    assert ("export AWS_ACCESS_KEY_ID=" in text) is with_keys
+    assert "export AWS_ENDPOINT_URL_STS=" in text
+    assert "export AWS_CA_BUNDLE=" in text
+
+
+def test_keys_that_are_in_the_environment_are_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are there already, and secrets."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIACHAIN")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-real-secret")
+    config = tmp_path / "relay.yaml"
+    config.write_text(OF_ITS_OWN % ("default", "starttls"))
+    config.chmod(0o600)
+    settings = load(config, {}).settings
+    ses = Simulator(world=derive(settings, os.environ, DELEGATE), ca_file=tmp_path / "ca.pem")
+
+    assert set(told_to(ses, settings)["environment"]) == {"AWS_ENDPOINT_URL_STS", "AWS_CA_BUNDLE"}
+
+
+def test_an_authority_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Status 1, which file and why; it is no socket."""
+    path = tmp_path / "nowhere" / "ca.pem"
+    result = CliRunner().invoke(simulator, [*FREE_PORTS, "--ca-file", str(path)])
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: cannot write {path}: no such file or directory\n"
+
+
+async def test_warnings_of_a_world_are_told(tmp_path: Path) -> None:
+    """On standard error, and it runs."""
+    world = tmp_path / "world.yaml"
+    world.write_text(SAMPLE.read_text("utf-8").replace("ses:FromAddress:", "ses:FromAdress:"), "utf-8")
+    async with command("--json", "--world", str(world)) as process:
+        places = await told(process)
+        process.send_signal(signal.SIGINT)
+        _, complaints = await asyncio.wait_for(process.communicate(), 30)
+
+    assert places["regions"]
+    assert "did you mean ses:FromAddress?" in complaints.decode()
+    assert process.returncode == 0
 
 
 SAMPLE = Path(__file__).resolve().parents[2] / "config" / "world.yaml"
@@ -163,6 +249,10 @@ async def test_the_instructions_are_a_configuration() -> None:
     [
         (["--host", "0.0.0.0"], "loopback only"),
         (["--identity", "rubbish"], "not an SES identity ARN"),
+        (["--region", "mars"], "'mars' is not a region such as us-west-2"),
+        (["--region", EAST, "--region", "mars", "--identity", arn()], "'mars' is not a region such as us-west-2"),
+        (["--identity", arn("eu-west-3")], "eu-west-3, which is not among the regions served: us-east-1, eu-west-1"),
+        (["--region", "eu-west-3", "--identity", arn()], "is of us-east-1, which is not among the regions served"),
         (["--config", "/does/not/exist"], "/does/not/exist"),
         (["--http-port", "65536"], "65536"),
         (["--world", "/does/not/exist"], "/does/not/exist"),

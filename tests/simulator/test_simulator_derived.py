@@ -12,7 +12,8 @@ from ses_clients import EAST, WEST, arn, client, mail, send_v1
 
 from relay.settings.load import load
 from relay.simulator import DELEGATE, AccessKey, Decision, Simulator, World
-from relay.simulator.rehearsal import NotInTheWorld, caller, rehearse
+from relay.simulator.callers import introduce
+from relay.simulator.rehearsal import rehearse
 from relay.simulator.worlds.derived import derive
 
 CONFIGURATION = f"""
@@ -139,9 +140,10 @@ def rehearsed(world: World, tmp_path: Path, name: str, sender: str, environ: Map
     """The decision on a message of one rule, as `explain --simulate` asks for it."""
     settings = load(tmp_path / "relay.yaml", {}).settings
     rule = next(one for one in settings.identities if one.name == name)
-    who = caller(world, settings.credentials[rule.credentials], rule.region, environ)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    who = introduce(world, settings.credentials, rule, environ, now)
     raw = mail(identity=str(rule.source_arn), sender=sender)
-    return rehearse(world, who, rule, sender, ("b@example.net",), raw, datetime(2026, 1, 1, tzinfo=UTC))
+    return rehearse(world, who, rule, sender, ("b@example.net",), raw, now)
 
 
 @pytest.mark.parametrize(
@@ -173,11 +175,20 @@ def test_a_rehearsal_by_smtp_answers_as_smtp(tmp_path: Path, environ: dict[str, 
 
 def test_whom_the_world_does_not_know_is_said(tmp_path: Path, environ: dict[str, str]) -> None:
     """A key or a role that is in no account of it."""
-    world_of(tmp_path, environ)
     other = CONFIGURATION.replace("AKIAKEYS", "AKIAOTHER").replace("role/mail/send", "role/other")
-    settings = load(tmp_path / "relay.yaml", {}).settings
     world = world_of(tmp_path, environ, other)
+    world_of(tmp_path, environ)
 
-    for name in ("keys", "role"):
-        with pytest.raises(NotInTheWorld):
-            caller(world, settings.credentials[name], EAST, environ)
+    answers = [rehearsed(world, tmp_path, name, f"a@{name}", environ) for name in ("example.net", "example.org")]
+    assert [answer.answer.partition(":")[0] for answer in answers] == ["InvalidClientTokenId"] * 2
+    assert "nobody in this world has the access key AKIAKEYS" in answers[0].checks[-1].why
+
+
+def test_keys_of_the_shared_files_are_known(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Of the profile that boto3's chain would take, where the environment has none."""
+    (tmp_path / "profiles").write_text(PROFILES.replace("partner", "default"), "utf-8")
+    del environ["AWS_ACCESS_KEY_ID"]
+    world = world_of(tmp_path, environ)
+
+    assert {key.access_key_id: key.principal for key in world.keys}["AKIAPROFILE"] == DELEGATE.principal
+    assert world.entries["default"] == DELEGATE.principal

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.simulator.policy_conditions import OPERATORS, arn_like, condition, like
+from relay.simulator.condition_keys import correction
+from relay.simulator.policy_conditions import OPERATORS, arn_like, condition, like, resource_like
 from relay.simulator.policy_document import MAX_BYTES, BadPolicy, permit, read
 from relay.simulator.policy_language import Actor, Ask, Policy, decide, rule
 
@@ -50,6 +51,34 @@ def test_globs(text: str, pattern: str) -> None:
 def test_arns_match_part_by_part(pattern: str, matches: bool) -> None:
     """A star does not reach over a colon, unless it stands alone."""
     assert arn_like(ARN, pattern) == matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        (ARN, True),
+        ("*", True),
+        ("arn:aws:ses", True),
+        ("arn:aws:ses:*", True),
+        ("arn:aws:ses:us-east-1:*", True),
+        ("arn:aws:ses:us-east-1", True),
+        ("arn:aws:ses:*:identity/*", True),
+        ("arn:aws:ses:us-*:identity/example.com", True),
+        ("arn:aws:ses:us-east-?:123456789012:identity/*", True),
+        ("arn:aws:ses:us-east-1:123456789012:identity/?xample.com", True),
+        ("arn:*:ses:us-east-1:123456789012:identity/example.com", True),
+        ("arn:aws:ses:eu-*", False),
+        ("arn:aws:s3:*", False),
+        ("arn:aws:ses:us*1:identity/example.com", False),
+        ("arn:aws:ses:us-east-1?123456789012:identity/example.com", False),
+        ("arn:aws:ses:us-east-1:123456789012", True),
+        ("arn:aws:ses:us-east-1:123456789012:identity/example", False),
+        (ARN.upper(), False),
+    ],
+)
+def test_resources_are_completed_and_a_last_star_reaches_on(pattern: str, matches: bool) -> None:
+    """Unlike in conditions: AWS adds stars for missing parts, and a star at the end of one may match colons."""
+    assert resource_like(ARN, pattern) == matches
 
 
 def holds(operator: str, wanted: str | list[str], *given_values: str) -> bool:
@@ -240,6 +269,58 @@ def test_both_sides(own: list[Policy], attached: list[Policy] | None, same_accou
     if attached is not None or not other_account:
         assert decide(ask(), own, USER.account, attached).allowed == same_account
     assert decide(ask(), own, "123456789012", attached or []).allowed == other_account
+
+
+UNSURE = {"Condition": {"StringNotEquals": {"aws:Unheard": "x"}}}
+
+
+@pytest.mark.parametrize(
+    ("statements", "leaning_to_allow", "leaning_to_deny"),
+    [
+        ([UNSURE], "Allow", None),
+        ([{}, UNSURE], "Allow", "Allow"),
+        ([{}, {**DENY, **UNSURE}], "Allow", "Deny"),
+        ([{**NEVER, **DENY}, {}], "Allow", "Allow"),
+        ([{"Condition": {**UNSURE["Condition"], **NEVER["Condition"]}}], None, None),
+    ],
+)
+def test_what_nobody_knows_can_be_taken_either_way(
+    statements: list[dict[str, Any]], leaning_to_allow: str | None, leaning_to_deny: str | None
+) -> None:
+    """A condition on a key whose value at AWS is not known here; what is known stays as it is."""
+    found = policy(*statements)
+
+    assert rule([found], ask(), "Allow").effect == leaning_to_allow
+    assert rule([found], ask(), "Deny").effect == leaning_to_deny
+
+
+@pytest.mark.parametrize("resource", ["example.com", "arn:aws:*:us-east-1:1:x", "arn:aws", "arn::ses:*"])
+def test_a_resource_of_iam_is_of_one_service(resource: str) -> None:
+    """A star alone, or an ARN whose service has no glob."""
+    with pytest.raises(BadPolicy, match="ARNs of a service by its name"):
+        read("p", {"Statement": {"Effect": "Allow", "Action": "ses:*", "Resource": resource}}, "iam")
+
+
+@pytest.mark.parametrize(
+    ("key", "right"),
+    [
+        ("ses:FromAddress", None),
+        ("SES:fromaddress", None),
+        ("ses:FromAdress", "ses:FromAddress"),
+        ("ses:Recipient", "ses:Recipients"),
+        ("ses:ConfigurationSetName", ""),
+        ("FromAddress", "ses:FromAddress"),
+        ("aws:PrincipalTag/team", None),
+        ("aws:userId", None),
+        ("aws:PrincipalOrgId", None),
+        ("aws:PrincipleArn", "aws:PrincipalArn"),
+        ("sts:ExternalID", None),
+        ("s3:prefix", None),
+    ],
+)
+def test_condition_keys_that_do_not_exist(key: str, right: str | None) -> None:
+    """Those of SES, STS and AWS in general are known, in any case; other services may have what they like."""
+    assert correction(key) == right
 
 
 def test_the_reason_names_what_is_missing() -> None:

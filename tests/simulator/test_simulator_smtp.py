@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import smtplib
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -315,3 +318,18 @@ async def test_closing_the_simulator_ends_open_sessions() -> None:
     await writer.wait_closed()
     with pytest.raises((smtplib.SMTPServerDisconnected, OSError)):
         await sending
+
+
+async def test_closing_after_a_client_was_killed_in_the_tls_handshake() -> None:
+    """The simulator ends, though such a connection is never reported as lost."""
+    async with asyncio.timeout(20):
+        async with Simulator() as ses:
+            client = socket.create_connection(ses.smtp_address())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+            reader, writer = await asyncio.open_connection(sock=client)
+            writer.write(b"EHLO client\r\nSTARTTLS\r\n")
+            await reader.readuntil(b"220 Ready to start TLS\r\n")
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            assert (await send_smtp(ses, RAW))[0] == 250

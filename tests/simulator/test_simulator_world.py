@@ -106,6 +106,52 @@ accounts:
     assert "hunter2" not in repr(world)
 
 
+MISSPELT = """\
+regions: us-east-1
+accounts:
+  "123456789012":
+    users:
+      me:
+        access_keys: [{access_key_id: A, secret_access_key: s}]
+        policies:
+          mail:
+            Statement:
+              Effect: Allow
+              Action: ses:*
+              Resource: "*"
+              Condition:
+                StringLike: {ses:FromAdress: "*@example.com", "s3:prefix": x}
+    identities:
+      - {name: example.com, policies: {p: policy.json}}
+    roles:
+      r:
+        trust_policy:
+          Statement:
+            - {Effect: Allow, Principal: "*", Action: sts:AssumeRole, Condition: {StringEquals: {sts:Externalld: x}}}
+"""
+
+
+def test_condition_keys_that_do_not_exist_are_warned_of(tmp_path: Path) -> None:
+    """AWS takes such a policy, so that the world is good; file, line and key are told, and what may be meant."""
+    (tmp_path / "policy.json").write_text(
+        '{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ses:*", "Condition": {"StringEquals": '
+        '{"ses:ConfigurationSetName": "x"}}, "Resource": "arn:aws:ses:us-east-1:123456789012:identity/example.com"}]}'
+    )
+    path = tmp_path / "world.yaml"
+    path.write_text(MISSPELT, "utf-8")
+    warnings = [str(problem).removeprefix(str(path)) for problem in load_world(path, {}).warnings]
+
+    account, allowed = "accounts.123456789012", "allowed a condition key of SES, STS or AWS in general"
+    iam = f"{account}.users.me.policies.mail.Statement.Condition.StringLike.ses:FromAdress"
+    owners = f"{account}.identities[0].policies.p.Statement[0].Condition.StringEquals.ses:ConfigurationSetName"
+    trust = f"{account}.roles.r.trust_policy.Statement[0].Condition.StringEquals.sts:Externalld"
+    assert warnings == [
+        f":14: warning: {iam}: found ses:FromAdress; {allowed}; did you mean ses:FromAddress?",
+        f":16: warning: {owners}: found ses:ConfigurationSetName in policy.json; {allowed}",
+        f":21: warning: {trust}: found sts:Externalld; {allowed}; did you mean sts:ExternalId?",
+    ]
+
+
 def test_policies_come_from_files(tmp_path: Path) -> None:
     """JSON beside the world, as an owner would be sent it."""
     (tmp_path / "policy.json").write_text(

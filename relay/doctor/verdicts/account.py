@@ -12,7 +12,7 @@ from typing import Final
 from relay.aws.asking import NotTold
 from relay.aws.quota import Quota
 from relay.doctor.findings import About, Finding, bad, ok, unknown, warning
-from relay.doctor.reasons import Reason, reason_of
+from relay.doctor.reasons import Reason, reason_of, wrong_part
 from relay.doctor.remedies import allow
 
 NEARLY: Final = 0.8  # of the day's quota
@@ -41,8 +41,18 @@ def not_asked(about: About, name: str) -> Finding:
     )  # fmt: skip
 
 
+def cannot_ask(about: About) -> Finding:
+    """Nothing can be asked by an SMTP login, and nothing is wrong with that."""
+    return unknown(
+        about, "account", "not asked: an SMTP login cannot ask anything", _BLIND,
+        "nothing needs to be mended; with access_key_id and secret_access_key instead, it could be asked",
+    )  # fmt: skip
+
+
 def _untold(about: About, told: NotTold) -> Finding:
     reason = reason_of(told)
+    if reason is Reason.KEYS:
+        return bad(about, "account", told.detail, "SES takes no mail signed with these keys", _for_right_keys(told))
     if reason in _REFUSED:
         return bad(about, "account", told.detail, *_REFUSED[reason])
     mend = _for_more() if reason is Reason.DENIED else "try again; see what is said of the credentials and the region"
@@ -51,8 +61,7 @@ def _untold(about: About, told: NotTold) -> Finding:
 
 _REFUSED: Final = {
     Reason.NOT_SUBSCRIBED: ("SES takes no mail from it", "sign up for SES, or enable the region in the account"),
-    Reason.KEYS: ("SES takes no mail signed with these keys", "see what is said of the credentials"),
-    Reason.ENDED: ("SES takes no mail signed with these keys", "see what is said of the credentials"),
+    Reason.ENDED: ("SES takes no mail signed with these keys", "renew them: temporary keys end"),
     Reason.CLOCK: ("SES takes no signature that is more than five minutes off", "see what is said of the clock"),
 }
 
@@ -112,6 +121,10 @@ def _on_rate(about: About, quota: Quota, max_rate: float | None) -> Finding:
             about, "rate", f"{what}, and ses.max_rate is {max_rate:g}", why, "set ses.max_rate: auto, or ask for more"
         )
     return ok(about, "rate", what)
+
+
+def _for_right_keys(told: NotTold) -> str:
+    return f"{wrong_part(told)}: correct them where these credentials have them from, or make new ones"
 
 
 def _for_more() -> str:

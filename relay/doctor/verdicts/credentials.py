@@ -10,7 +10,7 @@ from relay.aws.asking import NotTold
 from relay.aws.identity_of import Caller
 from relay.aws.keys import CredentialTrouble, Keys
 from relay.doctor.findings import About, Finding, bad, ok, unknown
-from relay.doctor.reasons import Reason, reason_of
+from relay.doctor.reasons import Reason, blames_pair, reason_of, wrong_part
 from relay.doctor.remedies import allow, lasting, trust
 from relay.settings.model import CredentialSource
 
@@ -42,6 +42,8 @@ def _origin(source: CredentialSource) -> str:
 
 
 def _remedy(source: CredentialSource, trouble: CredentialTrouble) -> str:
+    if source.assume_role and blames_pair(trouble.code):
+        return f"STS does not accept the keys of credentials {source.source}: see what is said of them"
     if source.assume_role and trouble.code:
         return _role_remedy(source, trouble)
     if source.assume_role:
@@ -60,16 +62,23 @@ def _role_remedy(source: CredentialSource, trouble: CredentialTrouble) -> str:
     )
 
 
-def on_caller(source: CredentialSource, found: Caller | NotTold, *, elsewhere: bool) -> Finding:
-    """Whose keys they are; `elsewhere`: SES is not where boto3 would find it, so that STS may be the wrong one."""
+def on_caller(source: CredentialSource, found: Caller | NotTold, *, belongs: bool) -> Finding:
+    """Whose keys they are; `belongs`: STS is that of SES, and not AWS's while SES is at `ses.api_endpoint`."""
     about = About("credentials", source.name)
     if isinstance(found, Caller):
         return ok(about, "caller", f"account {found.account}, {found.arn}")
     reason = reason_of(found)
-    if reason in (Reason.KEYS, Reason.ENDED) and elsewhere:
+    if reason in (Reason.KEYS, Reason.ENDED) and not belongs:
         return unknown(
-            about, "caller", found.detail, "STS does not know these keys, but SES is at ses.api_endpoint, not at AWS",
-            "name the STS that belongs to it by AWS_ENDPOINT_URL_STS",
+            about, "caller", found.detail, "this is AWS's STS, but SES is at ses.api_endpoint, and may know the keys",
+            "name the STS that belongs to it by AWS_ENDPOINT_URL_STS; where SES refuses them too (see what is said of "
+            "the account), the access key id or its secret is wrong",
+        )  # fmt: skip
+    if reason is Reason.KEYS:
+        return bad(
+            about, "caller", found.detail, "keys that AWS does not accept sign no mail",
+            f"{wrong_part(found)}: correct the keys from {_origin(source)}; aws iam create-access-key --user-name "
+            "USER makes new ones",
         )  # fmt: skip
     if reason in _REFUSED:
         why, mend = _REFUSED[reason]
@@ -81,10 +90,6 @@ def on_caller(source: CredentialSource, found: Caller | NotTold, *, elsewhere: b
 
 
 _REFUSED: Final = {
-    Reason.KEYS: (
-        "AWS does not accept the keys, so SES takes no mail signed with them",
-        "replace the keys from {origin}: aws iam create-access-key --user-name USER makes new ones",
-    ),
     Reason.ENDED: (
         "temporary keys have ended, so SES takes no mail signed with them",
         "renew the keys from {origin}; keys of a role are renewed by themselves (assume_role, or boto3's chain)",

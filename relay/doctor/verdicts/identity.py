@@ -53,10 +53,24 @@ def on_region(identity: Identity, known: frozenset[str]) -> Iterator[Finding]:
 
 
 def on_foreign(identity: Identity, key: str, arn: IdentityArn) -> Finding:
-    """An identity that belongs to another account than the caller's, or whose account is not known."""
+    """An identity that belongs to another account than the caller's."""
     return unknown(
         About("identity", identity.name), "identity", f"{key} {arn.name} belongs to account {arn.account}",
         "only its owner sees whether it is verified and whom its policy lets send", proof_of(identity.name),
+    )  # fmt: skip
+
+
+def on_either(identity: Identity, key: str, arn: IdentityArn, found: EmailIdentity | NotTold) -> Finding:
+    """An identity where nobody knows whether it is ours: what our account has by this name settles it."""
+    if isinstance(found, EmailIdentity):
+        return on_own(identity, key, arn, found)
+    mend = f"{proof_of(identity.name)}; or let STS say whose the credentials are"
+    if reason_of(found) is Reason.DENIED:
+        mend = f"{mend}, or the caller have {allow('ses:GetEmailIdentity', str(arn))}"
+    what = f"{key} {arn.name} belongs to account {arn.account}, and whose account is ours is not known"
+    return unknown(
+        About("identity", identity.name), "identity", f"{what} ({found.detail})",
+        "whether we could see if it is verified is not known either", mend,
     )  # fmt: skip
 
 

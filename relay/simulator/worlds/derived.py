@@ -19,7 +19,7 @@ from relay.simulator.policy_document import VERSION, permit, read, trusting
 from relay.simulator.words import AccessKey, SmtpLogin
 from relay.simulator.world import Account, ConfigurationSet, Principal, World, partition_of
 from relay.simulator.worlds.delegation import delegated
-from relay.simulator.worlds.profiles import profile
+from relay.simulator.worlds.profiles import written_keys
 
 _MOST_NAMED = 30  # principals that fit into a policy of 4 KB; more are named by their accounts
 
@@ -57,6 +57,7 @@ def derive(settings: Settings, environ: Mapping[str, str], delegate: AccessKey) 
         logins=tuple(people.logins),
         identities=tuple(identities),
         configuration_sets=tuple(ConfigurationSet(a, r, str(n), partition=partition_of(r)) for a, r, n in sets),
+        entries=people.by_name,
     )
 
 
@@ -118,18 +119,9 @@ def _user(source: CredentialSource, delegate: AccessKey) -> str:
 
 def _keys(source: CredentialSource, arn: str, environ: Mapping[str, str], delegate: AccessKey) -> Iterator[AccessKey]:
     """The keys of an entry that are written down somewhere."""
-    found: Mapping[str, str | None] = {}
-    if source.access_key_id:
-        yield AccessKey(
-            source.access_key_id, source.secret_access_key or "", delegate.account, arn, source.session_token
-        )
-    elif source.profile:
-        found = profile(source.profile, environ)
-    elif not source.smtp_username:
-        found = {name.lower(): value for name, value in environ.items()}
-    key, secret = found.get("aws_access_key_id"), found.get("aws_secret_access_key")
-    if key and secret:
-        yield AccessKey(key, secret, delegate.account, arn, found.get("aws_session_token"))
+    found = written_keys(source, environ)
+    if found is not None:
+        yield AccessKey(found.access_key_id, found.secret_access_key, delegate.account, arn, found.session_token)
 
 
 def _logins(source: CredentialSource, arn: str, rules: Iterable[Rule], delegate: AccessKey) -> Iterator[SmtpLogin]:

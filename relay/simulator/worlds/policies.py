@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from relay.settings.problems import Keys
 from relay.settings.source import Source
+from relay.simulator.condition_keys import correction
 from relay.simulator.policy_document import BadPolicy, Kind, read
 from relay.simulator.policy_language import Policy
 from relay.simulator.worlds.reader import Section
@@ -29,7 +30,7 @@ def policy_of(source: Source, keys: Keys, name: str, value: Any, kind: Kind, res
         source.error(keys, "a policy, or the path of a JSON file with one")
         return None
     try:
-        return read(name, document, kind, resource)
+        policy = read(name, document, kind, resource)
     except BadPolicy as bad:
         for inner, allowed in bad.problems:
             place = ".".join(map(str, inner))
@@ -38,6 +39,20 @@ def policy_of(source: Source, keys: Keys, name: str, value: Any, kind: Kind, res
             else:
                 source.error((*keys, *inner), allowed)
         return None
+    _warn(source, keys, value, policy, alone=isinstance(document["Statement"], Mapping))
+    return policy
+
+
+def _warn(source: Source, keys: Keys, value: Any, policy: Policy, *, alone: bool) -> None:
+    """Warn of condition keys that do not exist: AWS takes such a policy, and the condition then sees nothing."""
+    for number, statement in enumerate(policy.statements):
+        for one in statement.conditions:
+            right = correction(one.written)
+            if right is not None:
+                place = ("Statement", *(() if alone else (number,)), "Condition", one.operator, one.written)
+                hint = f"; did you mean {right}?" if right else ""
+                found = f"{one.written}{f' in {value}' if isinstance(value, str) else ''}"
+                source.warn((*keys, *place), f"a condition key of SES, STS or AWS in general{hint}", found)
 
 
 def _document(source: Source, keys: Keys, path: str) -> Any:
