@@ -228,7 +228,7 @@ async def test_an_identity_that_ses_refuses_waits_for_its_owner(bench: Bench, sp
 
     assert held["identity"] == "example.com"
     assert (notice.sender, notice.recipients) == ("mailer-daemon@example.net", ("ops@example.net",))
-    assert len(await parcels(spool, state=State.QUEUED)) == 3
+    assert len(await parcels(spool, state=State.QUEUED, lane="example.com")) == 3
     assert len(bench.ses.turned_away) <= 4
 
 
