@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop test-mutants lint format bench fuzz campaigns lock clean
+.PHONY: help demo test test-interop test-mutants lint format bench fuzz campaigns test-scale lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ fuzz: $(VENV)/.dev ## send N sessions (20000) of changed and made-up dialogues t
 
 campaigns: $(VENV)/.dev ## memory and descriptors of a relay under abuse, in figures; ends with 1 when a bound is broken
 	PYTHONPATH=tests $(BIN)/python tests/campaigns/campaigns.py
+
+test-scale: $(VENV)/.dev ## a relay with 100,000 queued messages: starts, claims, memory, pace and fairness, in figures
+	PYTHONPATH=tests:tests/campaigns $(BIN)/python tests/scale/scale.py
 
 bench: $(VENV)/.dev ## measurements; they time things and assert nothing
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; PYTHONPATH=tests $(BIN)/python "$$file" || exit 1; done
