@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop test-mutants lint format bench fuzz campaigns test-scale lock clean
+.PHONY: help demo test test-interop test-mutants lint format bench fuzz campaigns test-faults test-power test-scale lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,15 @@ fuzz: $(VENV)/.dev ## send N sessions (20000) of changed and made-up dialogues t
 
 campaigns: $(VENV)/.dev ## memory and descriptors of a relay under abuse, in figures; ends with 1 when a bound is broken
 	PYTHONPATH=tests $(BIN)/python tests/campaigns/campaigns.py
+
+test-faults: $(VENV)/.dev $(WORK)/faults/.tools ## a relay that is killed 1,000 times and at each system call, and disks that fail; needs root for mounts
+	PATH="$(CURDIR)/$(WORK)/faults/bin:$$PATH:/usr/sbin:/sbin" PYTHONPATH=tests \
+		$(BIN)/python tests/faults/fault_campaigns.py $(FAULTS)
+	PATH="$(CURDIR)/$(WORK)/faults/bin:$$PATH:/usr/sbin:/sbin" PYTHONPATH=tests:tests/faults \
+		$(BIN)/python tests/disk/disk_campaign.py
+
+test-power: $(VENV)/.dev $(WORK)/power/.machine ## cuts the power of a whole virtual machine, again and again; needs qemu and mmdebstrap
+	PYTHONPATH=tests:tests/faults $(BIN)/python tests/power/power_campaign.py $(WORK)/power $(POWER)
 
 test-scale: $(VENV)/.dev ## a relay with 100,000 queued messages: starts, claims, memory, pace and fairness, in figures
 	PYTHONPATH=tests:tests/campaigns $(BIN)/python tests/scale/scale.py
@@ -89,6 +98,14 @@ $(VENV)/.runtime: $(VENV)/.made requirements.lock requirements-build.lock pyproj
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(WORK)/faults/.tools: tests/faults/setup.sh
+	@sh tests/faults/setup.sh $(WORK)/faults
+	@touch $@
+
+$(WORK)/power/.machine: tests/power/setup.sh tests/power/guest/campaign requirements.lock | $(VENV)/.made
+	sh tests/power/setup.sh $(WORK)/power $(BIN)/python
 	@touch $@
 
 $(WORK)/interop/.tools: tests/interop/setup.sh tests/interop/package.json tests/interop/package-lock.json \
