@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="ses-relay" \
 RUN groupadd --gid 10001 ses-relay \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ses-relay \
     && mkdir /etc/ses-relay \
-    && install -d -o 10001 -g 10001 -m 700 /var/lib/ses-relay
+    && mkdir -m 700 /var/lib/ses-relay && chown 10001:10001 /var/lib/ses-relay
 COPY --from=build /opt/ses-relay /opt/ses-relay
 ENV PATH=/opt/ses-relay/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -3,12 +3,13 @@
 Owns the syntax of addresses. Guarantees that an address is printable ASCII, that its local part stands as the
 client wrote it less quoting it does not need (RFC 5321 section 4.1.2 asks for the least), so that one mailbox
 has one spelling, and that its domain stands in the client's own case, or as A-labels where it was written
-in Unicode. Source routes are dropped (appendix F.2). Encoded-words are not decoded: here they are plain atoms.
+in Unicode. Source routes are dropped (appendix F.2).
 
 Tolerates what old applications do and common servers take: blanks after the colon, an address without angle
 brackets, `_` in domains. Refuses comments, control characters, an unclosed bracket, dots that lead, follow or
 touch each other, a missing domain (`<postmaster>`, `<root>`: SES cannot take them), `""` before the @ (it names
-nobody, and some readers skip it), and whatever is longer than RFC 5321 section 4.5.3.1 permits. `xn--` labels are
+nobody, and some readers skip it), encoded-words (RFC 2047 section 5 permits none in an address, and readers that
+decode them find another address), and whatever is longer than RFC 5321 section 4.5.3.1 permits. `xn--` labels are
 checked as host names only: SES decides on the rest. Every pattern works in linear time.
 """
 
@@ -47,6 +48,7 @@ _LOCAL = re.compile(_DOT_ATOM)
 _QUOTED = re.compile(r"\"((?:[ !#-\[\]-~]|\\[ -~])+)\"")
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _DOMAIN = re.compile(_HOST)
+_ENCODED_WORD = re.compile(r"=\?.*\?=")
 _ROUTE = re.compile(rf"@{_HOST}(?:,@{_HOST})*")
 
 
@@ -64,7 +66,7 @@ def parse_path(argument: bytes, *, null: bool) -> tuple[str, bytes]:
         Rejection: BAD_SENDER or BAD_RECIPIENT; NON_ASCII_LOCAL_PART for 8-bit before the @.
     """
     match = _USUAL.match(argument)
-    if match and len(match[1]) <= ADDRESS_OCTETS:
+    if match and len(match[1]) <= ADDRESS_OCTETS and b"=?" not in match[1]:
         return match[1].decode("ascii"), argument[match.end() :].strip(_BLANKS)
     match = _NULL.match(argument)
     if match and null:
@@ -168,6 +170,8 @@ def _canonical_local(local: str) -> str:
         raise ValueError(f"{local!r} cannot stand before the @")
     if len(local) > _LOCAL_OCTETS:
         raise ValueError(f"the part before the @ is longer than {_LOCAL_OCTETS} octets")
+    if _ENCODED_WORD.search(local):
+        raise ValueError("an encoded-word stands before the @")
     return local
 
 

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from relay import __version__
 from relay.aws.asking import Asker, Means
@@ -25,8 +26,10 @@ from relay.delivery.acceptance import WithoutSpool
 from relay.delivery.courier import Courier, Transport
 from relay.delivery.gates import GateRules, Gates
 from relay.delivery.pace import Clock
+from relay.delivery.reach import Connector
 from relay.delivery.ses_api import SesApi
 from relay.delivery.ses_smtp import SesSmtp
+from relay.delivery.upstream import Route, Upstream, routes_of
 from relay.intake import Intake
 from relay.memory import memory_limit
 from relay.model import TransportName
@@ -39,6 +42,7 @@ from relay.policy.parcels import SES_RECIPIENTS
 from relay.policy.routing import Router
 from relay.policy.rulebook import RuleBook
 from relay.post import PostOffice, new_id
+from relay.settings.certificates import check_pair
 from relay.settings.model import Listener, Settings
 from relay.settings.sections import Spool
 from relay.smtp.activation import Activation
@@ -67,8 +71,11 @@ class Relay:
         self._metrics = metrics
         self._hostname = hostname()
         credentials = CredentialBook(settings.credentials, not_renewed=journal.credentials_not_renewed)
-        self._gates = Gates(journal, _clock(), gate_rules(settings, credentials))
-        self._courier = courier_of(settings, credentials, journal, self._hostname, self._gates)
+        endpoints = ApiEndpoints(settings.ses.api_endpoint)
+        self._gates = Gates(journal, _clock(), gate_rules(settings, credentials, endpoints))
+        self._upstream = Upstream(journal, asyncio.get_running_loop().time, self._gates.news)
+        self._upstream.change(*upstream_of(settings, endpoints, self._hostname))
+        self._courier = courier_of(settings, credentials, endpoints, journal, self._hostname, self._gates)
         book = book_of(settings, self._hostname)
         self._post = None
         if spool is not None:
@@ -94,7 +101,7 @@ class Relay:
         if self.settings.admin is not None:
             self._admin = Admin(
                 self.settings.admin.bind, self._metrics, ready=self._not_ready, status=self._status,
-                upstream=self._gates.upstream,
+                upstream=self._upstream.ask, scraped=lambda: self._metrics.upstream(self._upstream.glance()),
                 report=lambda error: self._journal.internal_error("admin", error),
             )  # fmt: skip
             for address in await self._admin.start():
@@ -106,17 +113,21 @@ class Relay:
     def reload(self, settings: Settings) -> None:
         """Swap rules and transports for those of `settings`; mail under way ends with the old ones.
 
-        Raises OSError when a certificate cannot be read: then nothing has changed.
+        The listeners stay, so `settings` must have been loaded with them (`load`'s `standing`). Raises OSError when
+        a certificate cannot be used: then nothing has changed.
         """
         contexts = [door_of(listener).context for listener in self.settings.listeners]
         changed = [key for key in _FIXED_KEYS if _fixed(settings, key) != _fixed(self.settings, key)]
         if changed:
             self._journal.reload_needs_restart(changed)
+        settings = replace(settings, **{key: getattr(self.settings, key) for key in changed})
         credentials = CredentialBook(settings.credentials, not_renewed=self._journal.credentials_not_renewed)
-        courier = courier_of(settings, credentials, self._journal, self._hostname, self._gates)
+        endpoints = ApiEndpoints(settings.ses.api_endpoint)
+        courier = courier_of(settings, credentials, endpoints, self._journal, self._hostname, self._gates)
         book = book_of(settings, self._hostname)
-        self.settings = replace(settings, **{key: getattr(self.settings, key) for key in changed})
-        self._gates.change(gate_rules(settings, credentials))
+        self.settings = settings
+        self._gates.change(gate_rules(settings, credentials, endpoints))
+        self._upstream.change(*upstream_of(settings, endpoints, self._hostname))
         self._retire(self._courier)
         self._courier = courier
         self._intake.change(book, courier)
@@ -140,6 +151,7 @@ class Relay:
             await self._server.drain(drain_s)
         await self._courier.close()
         await self._gates.close()
+        await self._upstream.close()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         if self._admin is not None:
             await self._admin.stop()
@@ -197,15 +209,25 @@ def book_of(settings: Settings, name: str) -> RuleBook:
     return RuleBook(Admission(entries), router, rules, size, recipients, dry_run=settings.ses.dry_run)
 
 
-def courier_of(settings: Settings, book: CredentialBook, journal: Journal, name: str, gates: Gates) -> Courier:
+def courier_of(
+    settings: Settings, book: CredentialBook, endpoints: ApiEndpoints, journal: Journal, name: str, gates: Gates
+) -> Courier:
     """A courier with transports of its own, which `close` lets go of."""
-    transports = transports_of(settings, name, book)
+    transports = transports_of(settings, name, book, endpoints)
     return Courier(transports, journal, _clock(), hold_s=settings.delivery.hold_s, gates=gates)
 
 
-def gate_rules(settings: Settings, book: CredentialBook) -> GateRules:
+def upstream_of(settings: Settings, endpoints: ApiEndpoints, name: str) -> tuple[list[Route], Connector]:
+    """The regions in use, of which there are none where nothing is sent, and how to connect to them."""
+    ses = settings.ses
+    smtp = partial(SmtpEndpoints, ses.smtp_endpoint, ses.smtp_tls)
+    routes = [] if ses.dry_run else routes_of(settings.identities)
+    return routes, Connector(endpoints, smtp, helo=name, trust=tls_context)
+
+
+def gate_rules(settings: Settings, book: CredentialBook, endpoints: ApiEndpoints) -> GateRules:
     """Concurrency and pace of these settings, and whom to ask about quotas; STS only where SES is the real one."""
-    ses, endpoints = settings.ses, ApiEndpoints(settings.ses.api_endpoint)
+    ses = settings.ses
     exchange = Exchange(ses.timeout_s, user_agent=f"ses-relay/{__version__}", final_s=0)
     asker = Asker(Means(book, endpoints, exchange, _utc_now))
     max_rate = None if ses.max_rate == "auto" else ses.max_rate
@@ -216,12 +238,14 @@ def _clock() -> Clock:
     return Clock(asyncio.get_running_loop().time, asyncio.sleep, random.random)
 
 
-def transports_of(settings: Settings, name: str, book: CredentialBook | None = None) -> dict[TransportName, Transport]:
+def transports_of(
+    settings: Settings, name: str, book: CredentialBook | None = None, endpoints: ApiEndpoints | None = None
+) -> dict[TransportName, Transport]:
     """The ways to SES, for a host of this name; each to be closed."""
     ses, mode = settings.ses, settings.delivery.configuration_errors
-    book = book or CredentialBook(settings.credentials)
+    book, endpoints = book or CredentialBook(settings.credentials), endpoints or ApiEndpoints(ses.api_endpoint)
     return {
-        "api": SesApi(book, ApiEndpoints(ses.api_endpoint), timeout_s=ses.timeout_s, mode=mode, clock=_utc_now),
+        "api": SesApi(book, endpoints, timeout_s=ses.timeout_s, mode=mode, clock=_utc_now),
         "smtp": SesSmtp(
             book, SmtpEndpoints(ses.smtp_endpoint, ses.smtp_tls), timeout_s=ses.timeout_s,
             concurrency=ses.concurrency, mode=mode, helo=name, tls=tls_context,
@@ -230,9 +254,10 @@ def transports_of(settings: Settings, name: str, book: CredentialBook | None = N
 
 
 def door_of(listener: Listener) -> Door:
-    """How a listener lets clients in; reads its certificate. Raises OSError, ssl.SSLError among them."""
+    """How a listener lets clients in; reads its certificate. Raises OSError, which names the file that is no use."""
     context = None
     if listener.tls != "none" and listener.certificate and listener.private_key:
+        check_pair(listener.certificate, listener.private_key, listener.tls_profile)
         context = server_context(listener.certificate, listener.private_key, listener.tls_profile)
     return Door(
         listener.tls, context, listener.require_tls, listener.auth_without_tls, tuple(listener.proxy_protocol_from)

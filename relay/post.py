@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 
 from relay.delivery.acceptance import Acceptance, DirectFirst, Queue, SpoolFirst
 from relay.delivery.courier import Courier
@@ -20,7 +21,7 @@ from relay.delivery.spool_watch import SpoolWatch
 from relay.errors import Rejection
 from relay.observe.log import Journal
 from relay.policy.letters import Letterhead
-from relay.policy.retrying import PROBES, SPREAD, Schedule
+from relay.policy.retrying import Schedule
 from relay.policy.routing import Router
 from relay.policy.rulebook import RuleBook
 from relay.settings.model import Settings
@@ -45,17 +46,22 @@ class PostOffice:
         self._watch = SpoolWatch(
             spool, self._leases, self._settlement, journal, clock, time.time, self._runner.give_back_old
         )
+        self._queue = Queue(
+            spool, self._leases, self._settlement, journal, time.time, self._runner.wake, self._runner.heard
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._settings = settings
         self.change(settings, book, courier)
 
     def acceptance(self) -> Acceptance:
         """How clients' mail is taken in."""
-        queue = Queue(
-            self._spool, self._leases, self._settlement, self._journal, time.time, self._runner.wake,
-            self._runner.heard,
-        )  # fmt: skip
-        return SpoolFirst(queue) if self._settings.delivery.acknowledge == "on_spool" else DirectFirst(queue)
+        on_spool = self._settings.delivery.acknowledge == "on_spool"
+        return SpoolFirst(self._queue) if on_spool else DirectFirst(self._queue)
+
+    def status(self) -> Mapping[str, object]:
+        """For the status page."""
+        counts = ", ".join(f"{total.parcels} {total.state}" for total in self._watch.totals)
+        return {"spool": self._spool.standing.trouble or "well", "in the spool": counts or "nothing"}
 
     def start(self) -> None:
         """Begin to deliver what is there, and to look after it."""
@@ -85,8 +91,7 @@ class PostOffice:
 
 def open_post(settings: SpoolSettings, schedule: Schedule, journal: Journal) -> SqliteSpool:
     """Open the spool, and say what was found there; blocks. Raises SpoolRefused or SpoolTrouble."""
-    longest_wait_s = max(*schedule.retry, PROBES.longest_s) * (1 + SPREAD)
-    opening = Opening(settings.path, settings.min_free_bytes, longest_wait_s)
+    opening = Opening(settings.path, settings.min_free_bytes, schedule.longest_s)
     spool = open_spool(opening, time.time())
     found = spool.found
     if found.mended is not None:

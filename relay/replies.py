@@ -69,6 +69,7 @@ NON_ASCII_LOCAL_PART = Reply(553, "5.6.7", "Non-ASCII characters before the @ ar
 
 # Refused: policy
 NOT_A_CLIENT = Reply(550, "5.7.1", "This host is not one of the relay's clients")
+USER_NOT_FROM_HERE = Reply(550, "5.7.1", "The login is right, but this user may not send from this address")
 NO_RULE = Reply(550, "5.7.1", "No identity is configured for this sender")
 NO_RULE_NULL = Reply(550, "5.1.7", "No identity is configured for the null sender <>")
 SENDER_NOT_ALLOWED = Reply(550, "5.7.1", "This client may not use this sender")

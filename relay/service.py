@@ -135,7 +135,8 @@ class Service:
             self._notifier.reloading()
             self._files.look_again()
             try:
-                loaded = await asyncio.to_thread(load, self._path, self._environ, known_regions)
+                standing = relay.settings.listeners
+                loaded = await asyncio.to_thread(load, self._path, self._environ, known_regions, standing)
                 relay.reload(loaded.settings)
                 self._settings = loaded.settings
                 self._files.follow(loaded.source.files)

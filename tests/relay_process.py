@@ -142,11 +142,13 @@ async def local_ses(folder: Path, *, keep: int = 1000) -> AsyncIterator[Bench]:
             await bench.close()
 
 
-async def submit(relay: RunningRelay, sender: str, content: bytes, *recipients: str) -> tuple[int, str]:
-    """Send one message with smtplib; the relay's last answer."""
+async def submit(
+    relay: RunningRelay, sender: str, content: bytes, *recipients: str, peer: str = "127.0.0.1"
+) -> tuple[int, str]:
+    """Send one message with smtplib, from this address of loopback; the relay's last answer."""
 
     def talk() -> tuple[int, str]:
-        with smtplib.SMTP("127.0.0.1", relay.port, timeout=60) as client:
+        with smtplib.SMTP("127.0.0.1", relay.port, timeout=60, source_address=(peer, 0)) as client:
             client.ehlo()
             for code, text in (client.mail(sender), *map(client.rcpt, recipients or ("ann@customer.example",))):
                 if code >= 300:

@@ -23,7 +23,7 @@ from relay.model import UNKNOWN_PEER, Client, Identity
 from relay.policy import headers
 from relay.policy.headers import Message, Stamp
 from relay.policy.rulebook import RuleBook
-from relay.replies import NOT_A_CLIENT, SENDER_NOT_ALLOWED
+from relay.replies import NOT_A_CLIENT, SENDER_NOT_ALLOWED, USER_NOT_FROM_HERE
 from relay.service import read_settings
 from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError
@@ -123,7 +123,7 @@ def _trace(book: RuleBook, settings: Settings, question: Question, facts: dict[s
     sender, _ = parse_path(text.encode("utf-8", "surrogateescape"), null=True)
     rule = book.admission.identify(question.peer, question.user)
     if rule is None:
-        raise Rejection(NOT_A_CLIENT)
+        raise Rejection(NOT_A_CLIENT if question.user is None else USER_NOT_FROM_HERE)
     facts["client"] = rule.name
     identity = book.router.route(sender)
     facts |= _about(identity, settings)

@@ -22,6 +22,7 @@ from relay.settings.load import load
 from relay.settings.problems import ConfigurationError
 
 TIMEOUT_S = 3.0
+UPSTREAM_S = 8.0  # the relay may have to find out
 _ANSWER_BYTES = 4096
 
 
@@ -40,9 +41,15 @@ class Health:
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def health(config: Path, *, upstream: bool, as_json: bool) -> None:
     """Exit with 0 when the running relay would accept mail now, else with 1."""
-    answer = probe(_endpoint(config, os.environ), "/readyz?upstream=1" if upstream else "/readyz")
+    endpoint = _endpoint(config, os.environ)
+    answer = probe_upstream(endpoint) if upstream else probe(endpoint, "/readyz")
     click.echo(json.dumps(asdict(answer)) if as_json else answer.text)
     sys.exit(0 if answer.ready else 1)
+
+
+def probe_upstream(bind: TcpAddress) -> Health:
+    """Ask whether SES takes mail, too."""
+    return probe(bind, "/readyz?upstream=1", UPSTREAM_S)
 
 
 def probe(bind: TcpAddress, path: str, timeout_s: float = TIMEOUT_S) -> Health:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from relay.cli.wording import counted, moment, printable, size, span
+from relay.policy.lanes import identity_of
 from relay.spool.interface import Spooled, State, Tally, Verdict
 
 IN_HAND: Final = "in hand"  # being delivered at this moment
@@ -26,7 +27,7 @@ def row(parcel: Spooled, now: float) -> Row:
     first, *others = part.recipients
     cells = (
         parcel.id, parcel.state, span(now - parcel.arrived), size(parcel.size), str(part.attempts), _next(parcel, now),
-        part.lane or "-", parcel.envelope.sender or "<>", f"{first} +{len(others)}" if others else first,
+        identity_of(part.lane) or "-", parcel.envelope.sender or "<>", f"{first} +{len(others)}" if others else first,
         str(part.last.reply) if part.last else "-",
     )  # fmt: skip
     return tuple(map(printable, cells))
@@ -64,7 +65,7 @@ def facts(parcel: Spooled) -> Facts:
     waits = parcel.state is State.QUEUED and not parcel.leased
     return {
         "id": parcel.id, "mail": parcel.mail, "state": parcel.state, "in_hand": parcel.leased,
-        "arrived": moment(parcel.arrived), "size": parcel.size, "identity": part.lane,
+        "arrived": moment(parcel.arrived), "size": parcel.size, "identity": identity_of(part.lane),
         "sender": parcel.envelope.sender, "recipients": part.recipients, "silent": sorted(parcel.envelope.silent),
         "client": {"name": client.name, "peer": client.peer, "user": client.user, "helo": client.helo,
                    "tls": client.tls, "session": client.session},
@@ -98,7 +99,7 @@ def _of_mail(parcel: Spooled, now: float) -> Iterator[tuple[str, str]]:
 def _of_parcel(parcel: Spooled, now: float) -> Iterator[tuple[str, str]]:
     part = parcel.part
     yield "state", f"{parcel.state}, {IN_HAND}" if parcel.leased else parcel.state
-    yield "identity", part.lane or "-"
+    yield "identity", identity_of(part.lane) or "-"
     for recipient in part.recipients:
         yield "to", f"{recipient} (NOTIFY=NEVER)" if recipient in parcel.envelope.silent else recipient
     if parcel.since != parcel.arrived:

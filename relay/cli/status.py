@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from relay.cli.config_option import config_option
-from relay.cli.health import Health, probe
+from relay.cli.health import Health, probe, probe_upstream
 from relay.cli.queue_report import tally_facts
 from relay.cli.spool_access import ask, opening_of, relay_of, settings_of
 from relay.cli.wording import printable, size, span
@@ -92,7 +92,7 @@ def _running(settings: Settings, opening: Opening | None) -> Running:
     alive = probe(bind, "/healthz")
     if not alive.ready:
         return Running(process, alive=False, ready=alive)
-    return Running(process, alive=True, ready=probe(bind, "/readyz"), upstream=probe(bind, "/readyz?upstream=1").text)
+    return Running(process, alive=True, ready=probe(bind, "/readyz"), upstream=probe_upstream(bind).text)
 
 
 def _waiting(opening: Opening) -> Waiting:

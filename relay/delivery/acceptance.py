@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from relay import replies
@@ -84,7 +84,8 @@ class Queue:
         journal: hears of a spool that fails.
         wall: seconds since 1970.
         wake: tells the queue that something is due.
-        heard: tells the queue what SES has said to a parcel.
+        heard: tells the queue what SES has said to a parcel, of which client and sender.
+        ending: done when nobody is to be kept waiting for SES any more, whichever way was in force when it came.
     """
 
     spool: Spool
@@ -93,7 +94,13 @@ class Queue:
     journal: Journal
     wall: Callable[[], float]
     wake: Callable[[], None]
-    heard: Callable[[Parcel, Outcome], None]
+    heard: Callable[[Parcel, Outcome, str, str], None]
+    ending: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def hurry(self) -> None:
+        """The relay is to end."""
+        if not self.ending.done():
+            self.ending.set_result(None)
 
     def refusal(self) -> Reply | None:
         """Why the spool takes no mail at this moment."""
@@ -133,7 +140,8 @@ class SpoolFirst:
         return self._queue.refusal()
 
     def hurry(self) -> None:
-        """Nobody waits for SES."""
+        """Commit what clients wait for that came before a reload."""
+        self._queue.hurry()
 
 
 class DirectFirst:
@@ -141,7 +149,6 @@ class DirectFirst:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._hurry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def refusal(self) -> Reply | None:
         """Why the spool takes no mail at this moment."""
@@ -149,32 +156,38 @@ class DirectFirst:
 
     def hurry(self) -> None:
         """Commit what clients wait for now."""
-        if not self._hurry.done():
-            self._hurry.set_result(None)
+        self._queue.hurry()
 
     async def take(self, mail: Mail, identity: Identity, content: Content, courier: Courier, hand_on: HandOn) -> Taken:
         """Try it now; `hand_on` runs what goes on after the answer."""
         parcels = _packed(mail, identity, content)
-        attempts = [asyncio.ensure_future(courier.deliver(parcel)) for parcel in parcels]
+        attempts = [asyncio.ensure_future(self._attempt(courier, parcel)) for parcel in parcels]
         try:
             await self._hold(attempts, courier.hold_s)
             known = [attempt.result() if attempt.done() else None for attempt in attempts]
             for parcel, outcome in zip(parcels, known, strict=True):
                 if isinstance(outcome, Delivered):
-                    self._queue.heard(parcel, outcome)
+                    self._queue.heard(parcel, outcome, mail.client.name, mail.envelope.sender)
             answer = _answer(parcels, known)
             return answer or await self._store_rest(mail, identity, parcels, attempts, hand_on)
         except asyncio.CancelledError:
             await _cancel(attempts)
             raise
 
+    async def _attempt(self, courier: Courier, parcel: Parcel) -> Outcome:
+        try:
+            return await courier.deliver(parcel)
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs no mail: it is kept
+            self._queue.journal.internal_error(parcel.id, error)
+            return Deferred(replies.INTERNAL, Cause.OUR_FAULT, "see internal_error")
+
     async def _hold(self, attempts: Sequence[asyncio.Future[Outcome]], hold_s: float) -> None:
         """Wait for all attempts, at most that long."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + hold_s
         pending: set[asyncio.Future[Any]] = set(attempts)
-        while pending and not self._hurry.done() and (left := ends - loop.time()) >= 0:
-            awaited = {*pending, self._hurry}
+        while pending and not self._queue.ending.done() and (left := ends - loop.time()) >= 0:
+            awaited = {*pending, self._queue.ending}
             done, _ = await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 return
@@ -214,11 +227,13 @@ class DirectFirst:
         """The attempt's end, whenever that is; one that is cut short may have been delivered."""
         try:
             outcome = await attempt
-        except asyncio.CancelledError:
-            outcome = _STOPPED
-        self._queue.heard(parcel, outcome)
+        except asyncio.CancelledError:  # the drain is over: there is time for one write, not to wait for the disk
+            outcome, self._queue.settlement.ending = _STOPPED, True
+        self._queue.heard(parcel, outcome, lease.parcel.client.name, lease.parcel.envelope.sender)
         try:
-            await self._queue.settlement.conclude(lease.parcel, outcome, identity)
+            await self._queue.settlement.conclude(lease, outcome, identity)
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            self._queue.journal.internal_error(lease.parcel.id, error)
         finally:
             self._queue.leases.done(lease)
             self._queue.wake()

@@ -13,9 +13,10 @@ from math import inf
 from typing import Final
 
 from relay import replies
-from relay.model import Cause, Deferred, Delivered, Outcome, Parcel
+from relay.model import Cause, Deferred, Delivered, Outcome, Parcel, TransportName
 from relay.observe.log import Journal
 from relay.policy.pacing import Bucket
+from relay.policy.reachability import News
 from relay.policy.suspension import DAILY_QUOTA, OUTAGE, Suspension
 
 TOLD_EVERY_S: Final = 60.0  # slowed again and again says so no more often
@@ -30,6 +31,15 @@ class _Way:
 
     outage: Suspension = field(default_factory=lambda: Suspension(OUTAGE))
     queued: int = 0
+    answered_at: float = -inf
+    troubled_at: float = -inf
+
+    def heard(self, now: float, *, well: bool) -> None:
+        """An attempt has shown whether the way works."""
+        if well:
+            self.answered_at = now
+        else:
+            self.troubled_at = now
 
 
 class Conditions:
@@ -75,10 +85,10 @@ class Conditions:
         """Recipients that wait and may go before whoever comes now."""
         return sum(way.queued for way in self._ways.values() if way.outage.reason is None)
 
-    @property
-    def gets_through(self) -> bool:
-        """Whether any pair of credentials and transport works, as far as is known."""
-        return not self._ways or any(way.outage.reason is None for way in self._ways.values())
+    def news(self, credentials: str, transport: TransportName) -> News:
+        """What the attempts with these credentials have met."""
+        way = self._ways.get((credentials, transport))
+        return News() if way is None else News(way.answered_at, way.troubled_at, way.outage.reason is not None)
 
     def is_suspended(self, parcel: Parcel) -> bool:
         """Whether the parcel's credentials and transport do not work at the moment."""
@@ -118,7 +128,10 @@ class Conditions:
         if isinstance(outcome, Delivered):
             self._bucket.delivered(len(parcel.recipients), now)
         slower = self._slow_down(outcome, now)
-        down = self._settle(self._way(parcel).outage, parcel, outcome, now, well=_gets_through(outcome))
+        way, well = self._way(parcel), _gets_through(outcome)
+        if well is not None:
+            way.heard(now, well=well)
+        down = self._settle(way.outage, parcel, outcome, now, well=well)
         used_up = self._settle(self._quota, parcel, outcome, now, well=_has_quota(outcome))
         return slower or down or used_up
 

@@ -19,8 +19,9 @@ from relay.aws.identity_of import account_of
 from relay.aws.quota import Quota, read_quota
 from relay.delivery.conditions import Conditions
 from relay.delivery.pace import Arrival, Clock, Gate
-from relay.model import Parcel
+from relay.model import Parcel, TransportName
 from relay.observe.log import Journal
+from relay.policy.reachability import News
 
 LOOK_AGAIN_S: Final = 600.0
 TRY_AGAIN_S: Final = 60.0  # when AWS gave no answer that lasts
@@ -92,12 +93,10 @@ class Gates:
             gate.change(rules.concurrency)
             gate.permit(self._rate(quotas.get(gate)))
 
-    def upstream(self) -> dict[str, bool]:
-        """For each region in use, whether the way there works for anybody."""
-        regions: dict[str, bool] = {}
-        for (_, region), post in self._posts.items():
-            regions[region] = regions.get(region, False) or post.gate.conditions.gets_through
-        return regions
+    def news(self, region: str, transport: TransportName, credentials: str) -> News:
+        """What mail has met on this way."""
+        post = self._posts.get((credentials, region))
+        return News() if post is None else post.gate.conditions.news(credentials, transport)
 
     async def close(self) -> None:
         """Stop asking; gates go on for whoever is still under way."""

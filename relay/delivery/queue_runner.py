@@ -17,6 +17,7 @@ from typing import Final
 from relay import replies
 from relay.delivery.courier import Courier
 from relay.delivery.healing import against_the_rules, finished
+from relay.delivery.holds import Holds
 from relay.delivery.leases import LEASE_S, Lease, Leases
 from relay.delivery.lines import Flight, Lines
 from relay.delivery.memory_room import MemoryRoom, Stay
@@ -25,6 +26,7 @@ from relay.delivery.settlement import Settlement
 from relay.errors import Rejection
 from relay.model import Cause, Deferred, Delivered, Identity, Outcome, Parcel
 from relay.observe.log import Journal
+from relay.policy.lanes import identity_of, lane_below
 from relay.policy.retrying import refuses_identity
 from relay.policy.rulebook import RuleBook
 from relay.spool.interface import Query, Spool, Spooled, State
@@ -40,7 +42,7 @@ _STOPPED: Final = Deferred(replies.INTERNAL, Cause.LOST_ANSWER, "the relay was s
 
 
 class _CalledOffError(Exception):
-    """There is to be no attempt: an operator has taken the parcel away, or its identity is held meanwhile."""
+    """No attempt is to be made: an operator has taken the parcel away, its identity is held, its rule is another."""
 
 
 class QueueRunner:
@@ -64,7 +66,9 @@ class QueueRunner:
         self._spool, self._leases, self._settlement = spool, leases, settlement
         self._courier, self._book, self._journal = courier, book, journal
         self._clock, self._wall = clock, wall
-        self._lines = Lines()
+        leases.claimed_again = self._claimed_again
+        self._holds = Holds()
+        self._lines = Lines(self._holds)
         self._claimed: Counter[str] = Counter()  # by lane: parcels whose turn has not come
         self._more: set[str] = set()  # lanes that had more than there were places for
         self._room = MemoryRoom()
@@ -95,36 +99,41 @@ class QueueRunner:
     def change(self, book: RuleBook, courier: Courier) -> None:
         """Hold to other rules; what has not yet gone to its gate is routed anew."""
         self._book, self._courier = book, courier
-        for flight in list(self._lines.clear()):
+        self._holds.clear()  # whoever changes the rules may have mended what was refused
+        for flight in self._lines.clear():
             self._line(flight.lease, flight.lane)
         self.wake()
 
-    def heard(self, parcel: Parcel, outcome: Outcome) -> None:
-        """What SES has said to a parcel, and so of its identity."""
-        hold = self._lines.hold(parcel.identity)
-        was_held = hold.reason is not None
+    def heard(self, parcel: Parcel, outcome: Outcome, client: str, sender: str) -> None:
+        """What SES has said to a parcel of this client and sender, and so of its identity."""
+        origin = lane_below(parcel.identity, client, sender)
         if isinstance(outcome, Delivered):
-            if was_held and self._lines.release(parcel.identity):
-                self._journal.identity_released(parcel.identity)
+            for lane in self._holds.taken(origin):
+                self._journal.released(lane)
                 self.wake()
         elif refuses_identity(outcome, parcel.sender, parcel.recipients):
             reason = Deferred(outcome.reply, outcome.cause, outcome.detail)
-            if hold.trouble(parcel, reason, self._clock.now(), self._clock.chance()) and not was_held:
-                self._start(self._settlement.tell_of_hold(parcel.identity, reason))
+            for lane in self._holds.refused(origin, parcel, reason, self._clock.now(), self._clock.chance()):
+                self._journal.held(lane, reason)
+                for flight in self._lines.take_out(lane):
+                    self._start(self._give_back(flight))
+            if not self._ending:
+                self._start(self._settlement.tell_of_refusal(parcel.identity, reason))
         else:
-            hold.unknown(parcel)
+            self._holds.unknown(origin, parcel)
 
-    async def give_back_old(self) -> None:
+    def give_back_old(self) -> None:
         """Let go of what has waited in line for long, so that lifetimes and warnings reach it."""
-        old = list(self._lines.clear(self._clock.now() - STAY_S))
-        await asyncio.gather(*map(self._give_back, old))
+        for flight in self._lines.clear(self._clock.now() - STAY_S):
+            self._start(self._give_back(flight))
 
     async def stop(self, grace_s: float) -> None:
         """Start nothing more, let attempts end for a moment, then conclude what is under way as unknown."""
         self._ending = True
-        for task in [task for task, flight in self._in_air.items() if not flight.turn]:
+        for task in [task for task, flight in self._in_air.items() if not flight.sent]:
             task.cancel()
-        await asyncio.gather(*map(self._give_back, list(self._lines.clear())), return_exceptions=True)
+        for flight in self._lines.clear():
+            self._start(self._give_back(flight))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
         for task in self._tasks:
@@ -138,12 +147,13 @@ class QueueRunner:
         if self._book.dry_run or self._ending:
             return POLL_S
         now, agenda = self._wall(), await self._spool.agenda()
-        due = [lane.name for lane in agenda if lane.due <= now]
+        self._more.intersection_update(lane.name for lane in agenda)
+        due = [lane.name for lane in agenda if lane.due <= now and self._may_be_claimed(lane.name)]
         await asyncio.gather(*(self._claim(lane, now, len(due)) for lane in due))
         self._line_up()
         later = [lane.due - now for lane in agenda if lane.due > now]
         steady = self._clock.now()
-        return max(min([POLL_S, *later, self._lines.next_probe(steady) - steady]), SOONEST_S)
+        return max(min([POLL_S, *later, self._holds.next_opening(steady) - steady]), SOONEST_S)
 
     async def _claim(self, lane: str, now: float, lanes: int) -> None:
         limit = self._places(lane, lanes)
@@ -153,16 +163,28 @@ class QueueRunner:
         claimed = await self._spool.claim(lane, now, until, limit)
         (self._more.add if len(claimed) == limit else self._more.discard)(lane)
         for parcel in claimed:
-            lease = self._leases.take(parcel, until)
-            if lease is not None:
-                self._claimed[lane] += 1
-                self._line(lease, lane)
+            self._take_up(parcel, until)
+
+    def _take_up(self, parcel: Spooled, until: float) -> None:
+        """Work on a parcel that has been claimed, unless that is being done already."""
+        lease, lane = self._leases.take(parcel, until), parcel.part.lane
+        if lease is not None:
+            self._claimed[lane] += 1
+            self._line(lease, lane)
+
+    def _claimed_again(self, parcel: Spooled, until: float) -> None:
+        """A parcel came back before its old work had quite ended."""
+        self._take_up(parcel, until)
+        self.wake()
 
     def _places(self, lane: str, lanes: int) -> int:
-        """How many more parcels of a lane may be claimed; of one that is held only the one that asks."""
-        if self._lines.is_held(lane):
-            return 1 - self._claimed[lane] if self._lines.opens_at(lane) <= self._clock.now() else 0
-        return max(1, min(BATCH, MOST // lanes)) - self._claimed[lane]
+        """How many more parcels of a lane may be claimed; of one that is held only the one that is to ask."""
+        most = 1 if self._holds.is_held(lane) else max(1, min(BATCH, MOST // lanes))
+        return most - self._claimed[lane]
+
+    def _may_be_claimed(self, lane: str) -> bool:
+        """Not while it is held; but what waits at the top of an identity is sorted then, for one that may ask."""
+        return lane == identity_of(lane) or self._holds.opens_at(lane) <= self._clock.now()
 
     def _line(self, lease: Lease, lane: str) -> None:
         """Route a claimed parcel by the rules of now."""
@@ -171,7 +193,11 @@ class QueueRunner:
         except Rejection as refused:
             self._start(self._refused(lease, lane, against_the_rules(refused)))
         else:
-            self._lines.add(Flight(lease, identity, lane, self._clock.now()))
+            flight = Flight(lease, identity, lane, self._clock.now())
+            if self._lane_of(flight) in {lane, identity.name}:
+                self._lines.add(flight)
+            else:
+                self._start(self._give_back(flight))
 
     def _line_up(self) -> None:
         while not self._ending and (flight := self._lines.next(self._clock.now())) is not None:
@@ -203,14 +229,16 @@ class QueueRunner:
         try:
             outcome = await self._attempt(flight)
         except asyncio.CancelledError:
-            outcome = _STOPPED if flight.turn else None
+            outcome = _STOPPED if flight.sent else None
         finally:
             self._came_through(flight)
         if outcome is not None:
-            self.heard(flight.parcel, outcome)
+            self.heard(flight.parcel, outcome, *_who(flight.lease.parcel))
+            if isinstance(outcome, Deferred) and not outcome.tried:
+                self._lines.rest(flight.way, self._clock.now())
         else:
-            self._lines.hold(flight.identity.name).unknown(flight.parcel)
-        await self._concluded(flight.lease, outcome, flight.identity)
+            self._holds.unknown(flight.origin, flight.parcel)
+        await self._concluded(flight.lease, outcome, flight.identity, self._lane_of(flight))
 
     async def _attempt(self, flight: Flight) -> Outcome | None:
         """One attempt; None when there was none."""
@@ -231,16 +259,25 @@ class QueueRunner:
         """Its turn has come: read the message, and finish it by the rules of now."""
         self._came_through(flight)
         self._line_up()
-        hold, spooled = self._lines.hold(flight.identity.name), flight.lease.parcel
-        if hold.reason is not None and not hold.is_probe(flight.parcel):
-            raise _CalledOffError
-        if await self._was_taken_away(spooled):
+        spooled = flight.lease.parcel
+        if self._holds.is_off(flight.origin, flight.parcel) or await self._was_taken_away(spooled):
             raise _CalledOffError
         await room.enter(spooled.size)
         content = await self._spool.content(spooled.mail)
         if content is None:
+            return Deferred(replies.INTERNAL, Cause.OUR_FAULT, "its content is gone")
+        if self._is_rerouted(flight):
             raise _CalledOffError
-        return finished(self._book, flight.parcel, spooled, flight.identity, content)
+        ready = finished(self._book, flight.parcel, spooled, flight.identity, content)
+        flight.sent = isinstance(ready, Parcel)
+        return ready
+
+    def _is_rerouted(self, flight: Flight) -> bool:
+        """Whether the rules have become others while it waited at its gate."""
+        try:
+            return self._book.router.route(flight.lease.parcel.envelope.sender) != flight.identity
+        except Rejection:
+            return True
 
     async def _was_taken_away(self, spooled: Spooled) -> bool:
         """Whether an operator has dropped it or holds it."""
@@ -252,19 +289,28 @@ class QueueRunner:
             self._lines.came_through(flight)
             self._no_longer_ahead(flight.lane)
 
+    def _lane_of(self, flight: Flight) -> str:
+        """Where the parcel is to wait: what SES refuses of an identity keeps out of the others' way."""
+        return flight.origin if self._holds.waits_apart(flight.origin) else flight.identity.name
+
     async def _refused(self, lease: Lease, lane: str, outcome: Deferred) -> None:
         self._no_longer_ahead(lane)
-        await self._concluded(lease, outcome, None)
+        await self._concluded(lease, outcome, None, lane)
 
     async def _give_back(self, flight: Flight) -> None:
         self._no_longer_ahead(flight.lane)
-        await self._concluded(flight.lease, None, flight.identity)
+        await self._concluded(flight.lease, None, flight.identity, self._lane_of(flight))
 
-    async def _concluded(self, lease: Lease, outcome: Outcome | None, identity: Identity | None) -> None:
+    async def _concluded(self, lease: Lease, outcome: Outcome | None, identity: Identity | None, lane: str) -> None:
         try:
             if outcome is not None:
-                await self._settlement.conclude(lease.parcel, outcome, identity)
+                await self._settlement.conclude(lease, outcome, identity, lane)
             else:
-                await self._settlement.give_back(lease.parcel, self._wall())
+                await self._settlement.give_back(lease, lane)
         finally:
             self._leases.done(lease)
+
+
+def _who(parcel: Spooled) -> tuple[str, str]:
+    """Whose mail it is: the client and the sender."""
+    return parcel.client.name, parcel.envelope.sender

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from typing import Final
 
 from relay import replies
 from relay.delivery.healing import OURSELVES
+from relay.delivery.leases import Lease
 from relay.delivery.pace import Clock
 from relay.model import Buffer, Cause, Deferred, Delivered, Envelope, Failed, Identity, Outcome
 from relay.observe.log import Journal
@@ -26,12 +28,14 @@ from relay.spool.interface import Mail, Part, Posting, Spool, Spooled, Verdict
 from relay.spool.trouble import SpoolTrouble
 
 _NEVER_TRIED: Final = Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, "its turn has not come", tried=False)
-_HELD: Final = """\
-Amazon SES does not take the mail of the identity {identity} at the moment:
+_REFUSED: Final = """\
+Amazon SES does not take mail of the identity {identity} at the moment:
 {reply}
-Its mail waits in the queue. One message asks again every five minutes; when it gets through, the others follow.
+What it refuses waits in the queue. As soon as it refuses several messages in a row, the others wait too, and one
+message asks again every five minutes; when it gets through, they follow.
 ses-relay doctor tells what is wrong and what mends it, ses-relay queue list shows what waits.
 """
+TELL_AGAIN_S: Final = 3600.0
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 
@@ -65,59 +69,68 @@ class Settlement:
         self.ending = False
         self._spool, self._journal, self._clock = spool, journal, clock
         self._wall, self._new_id = wall, new_id
+        self._told_of: dict[str, float] = {}  # identities, and when the postmaster was told that they are held
 
-    async def conclude(self, parcel: Spooled, outcome: Outcome, identity: Identity | None = None) -> bool:
-        """End a leased parcel with what came of its attempt; False when the lease was void or nothing was written."""
+    async def conclude(
+        self, lease: Lease, outcome: Outcome, identity: Identity | None = None, lane: str | None = None
+    ) -> bool:
+        """End a lease with what came of the attempt; False when it was void or nothing was written.
+
+        `lane`: where the parcel goes on waiting, if it does; else that of its identity.
+        """
+        parcel = lease.parcel
         now, part = self._wall(), parcel.part
-        history = History(
-            parcel.since, parcel.envelope.sender, part.recipients, part.attempts, part.lost, warned=part.warned
-        )
+        history = History(parcel.since, parcel.envelope.sender, part.recipients, part.attempts, part.lost)
         next_step = decide(history, outcome, now, self.terms.schedule, self._clock.chance())
         if isinstance(outcome, Delivered) or next_step is None:
-            done = await self._written(lambda: self._spool.settle(parcel))
+            done = await self._written(lease, self._spool.settle)
             self._journal.attempted(parcel, identity, outcome, "delivered", now, None)
             return done
         verdict = Verdict(now, outcome.reply, outcome.cause, outcome.detail)
         if isinstance(next_step, GiveUp):
-            done = await self._give_up(parcel, next_step, verdict)
+            done = await self._give_up(lease, next_step, verdict)
             self._journal.attempted(parcel, identity, outcome, "dead", now, None)
             return done
-        lane = part.lane if identity is None else identity.name
-        done = await self._again(parcel, next_step, verdict, lane)
+        if lane is None:
+            lane = part.lane if identity is None else identity.name
+        done = await self._again(lease, next_step, verdict, lane)
         if isinstance(outcome, Failed) or outcome.tried:
             self._journal.attempted(parcel, identity, outcome, "deferred", now, next_step.due)
         return done
 
-    async def give_back(self, parcel: Spooled, due: float) -> bool:
-        """End a lease without an attempt; what was counted as one is none."""
-        part = replace(parcel.part, due=due, attempts=max(parcel.part.attempts - 1, 0))
-        return await self._written(lambda: self._spool.reschedule(parcel, [part]))
+    async def give_back(self, lease: Lease, lane: str) -> bool:
+        """End a lease without an attempt; what was counted as one is none, and its place is that of its age."""
+        parcel = lease.parcel
+        due = min(parcel.since, self._wall())
+        part = replace(parcel.part, due=due, lane=lane, attempts=max(parcel.part.attempts - 1, 0))
+        return await self._written(lease, lambda leased: self._spool.reschedule(leased, [part]))
 
-    async def expire(self, parcel: Spooled) -> bool:
+    async def expire(self, lease: Lease) -> bool:
         """Give up a leased parcel whose lifetime has passed while its turn did not come."""
-        now = self._wall()
+        now, parcel = self._wall(), lease.parcel
         verdict = self._reason(parcel)
         outcome = Deferred(verdict.reply, verdict.cause, verdict.detail, tried=False)
         fate = Fate.UNCERTAIN if parcel.part.lost else Fate.EXPIRED
-        done = await self._give_up(parcel, GiveUp(fate), replace(verdict, at=now))
+        done = await self._give_up(lease, GiveUp(fate), replace(verdict, at=now))
         self._journal.attempted(parcel, None, outcome, "dead", now, None)
         return done
 
-    async def warn(self, parcel: Spooled) -> bool:
+    async def warn(self, lease: Lease) -> bool:
         """Tell the sender of a leased parcel that it waits, and give it back as it was."""
+        parcel = lease.parcel
         part = replace(parcel.part, warned=True)
         letters = await self._letters(parcel, Fate.DELAYED, self._reason(parcel))
-        return await self._written(lambda: self._spool.reschedule(parcel, [part], notices=letters))
+        return await self._written(lease, lambda leased: self._spool.reschedule(leased, [part], notices=letters))
 
-    async def tell_of_hold(self, identity: str, reason: Deferred) -> None:
-        """An identity's mail is held: say so in the log, and to the postmaster, if there is one."""
-        self._journal.identity_held(identity, reason)
-        letterhead = self.terms.letterhead
-        if letterhead is None:
+    async def tell_of_refusal(self, identity: str, reason: Deferred) -> None:
+        """SES refuses mail of an identity: tell the postmaster, if there is one, at once and then now and again."""
+        letterhead, now = self.terms.letterhead, self._clock.now()
+        if letterhead is None or now - self._told_of.get(identity, -inf) < TELL_AGAIN_S:
             return
-        lines = _HELD.format(identity=identity, reply=reason.reply).splitlines()
+        self._told_of[identity] = now
+        lines = _REFUSED.format(identity=identity, reply=reason.reply).splitlines()
         letter = notices.trouble_notice(
-            f"The mail of {identity} is held", lines, letterhead, self._when(), self._new_id()
+            f"Amazon SES refuses mail of {identity}", lines, letterhead, self._when(), self._new_id()
         )
         if letter is not None:
             await self._put(self._posting(letter, "trouble", identity))
@@ -128,7 +141,8 @@ class Settlement:
         except SpoolTrouble as trouble:
             self._journal.spool_trouble(f"a notice was not kept: {trouble}")
 
-    async def _again(self, parcel: Spooled, step: Again, verdict: Verdict, lane: str) -> bool:
+    async def _again(self, lease: Lease, step: Again, verdict: Verdict, lane: str) -> bool:
+        parcel = lease.parcel
         late = is_late(parcel.since, verdict.at, self.terms.schedule, warned=parcel.part.warned)
         letters = await self._letters(parcel, Fate.DELAYED, verdict) if late else []
         part = replace(
@@ -136,11 +150,11 @@ class Settlement:
             warned=parcel.part.warned or late,
         )  # fmt: skip
         parts = [replace(part, recipients=(one,)) for one in part.recipients] if step.split else [part]
-        return await self._written(lambda: self._spool.reschedule(parcel, parts, notices=letters))
+        return await self._written(lease, lambda leased: self._spool.reschedule(leased, parts, notices=letters))
 
-    async def _give_up(self, parcel: Spooled, step: GiveUp, verdict: Verdict) -> bool:
-        letters = await self._letters(parcel, step.fate, verdict)
-        return await self._written(lambda: self._spool.settle(parcel, dead=verdict, notices=letters))
+    async def _give_up(self, lease: Lease, step: GiveUp, verdict: Verdict) -> bool:
+        letters = await self._letters(lease.parcel, step.fate, verdict)
+        return await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict, notices=letters))
 
     # Letters
 
@@ -190,12 +204,18 @@ class Settlement:
     def _when(self) -> datetime:
         return _at(self._wall())
 
-    async def _written(self, write: Callable[[], Awaitable[bool]]) -> bool:
-        """Write until it is written; once only when the relay is ending."""
+    async def _written(self, lease: Lease, write: Callable[[Spooled], Awaitable[bool]]) -> bool:
+        """Write until it is written; once only when the relay is ending. With a newer ticket a lease is not void."""
         pause = _FIRST_PAUSE_S
         while True:
+            parcel = lease.parcel
             try:
-                return await write()
+                done = await write(parcel)
+                if done:
+                    lease.ended = parcel
+                if done or lease.parcel is parcel:
+                    return done
+                continue
             except SpoolTrouble as trouble:
                 self._journal.spool_trouble(str(trouble))
                 if self.ending:

@@ -23,6 +23,7 @@ from relay.delivery.smtp_wire import Broken, dial
 from relay.policy.outcomes import Stage, Trouble
 
 FINAL_S: Final = 60.0
+GOODBYE_S: Final = 0.5
 _MODERN: Final = frozenset({ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3})
 
 
@@ -54,6 +55,18 @@ async def log_in(endpoint: SmtpEndpoint, login: SmtpLogin, terms: Terms) -> tupl
         wire.abort()
         raise
     return dialogue, offers
+
+
+async def greet(endpoint: SmtpEndpoint, terms: Terms) -> None:
+    """Open a session as far as a login would follow, and take leave. Raises Refused or Broken."""
+    context = None if endpoint.tls == "none" else _verifying(await terms.tls())
+    wire = await dial(endpoint.host, endpoint.port, terms.timeout_s)
+    try:
+        await _open(Dialogue(wire, terms.timeout_s), endpoint, terms.helo, context)
+    except BaseException:
+        wire.abort()
+        raise
+    await wire.quit(GOODBYE_S)
 
 
 async def _open(dialogue: Dialogue, endpoint: SmtpEndpoint, helo: str, context: ssl.SSLContext | None) -> Offers:

@@ -12,8 +12,9 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from relay.delivery.patience import Watch
 from relay.delivery.smtp_reply import MalformedReply, ReplyParser, UpstreamReply
@@ -22,6 +23,8 @@ from relay.policy.outcomes import Trouble
 _MAX_REPLIES: Final = 128  # unread; the longest pipeline is MAIL and 50 RCPT
 _MAX_ADDRESSES: Final = 8
 _TLS_GOODBYE_S: Final = 3.0
+
+P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Broken(Exception):
@@ -217,7 +220,12 @@ class Wire(asyncio.Protocol):
 
 
 async def dial(host: str, port: int, timeout_s: float) -> Wire:
-    """Connect to the first address of `host` that answers; each gets its share of `timeout_s`.
+    """Connect to the first address of `host` that answers. Raises Broken."""
+    return await connect(host, port, timeout_s, lambda: Wire(timeout_s))
+
+
+async def connect(host: str, port: int, timeout_s: float, protocol: Callable[[], P]) -> P:
+    """Connect something to the first address of `host` that answers; each gets its share of `timeout_s`.
 
     Raises Broken. (asyncio's way to try addresses in parallel is missing in uvloop.)
     """
@@ -229,8 +237,8 @@ async def dial(host: str, port: int, timeout_s: float) -> Wire:
         share = max(deadline - loop.time(), 0.0) / (len(addresses) - tried)
         try:
             async with asyncio.timeout(share):
-                _, wire = await loop.create_connection(lambda: Wire(timeout_s), address, port)
-                return wire
+                _, connected = await loop.create_connection(protocol, address, port)
+                return connected
         except OSError as error:
             reason = error
     raise Broken(Trouble.CONNECT, f"{host} port {port}: {reason or type(reason).__name__}")

@@ -8,15 +8,15 @@ are warned in time; dead mail goes when it has been kept for long enough; a cloc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Final, Protocol
 
-from relay.delivery.leases import LEASE_S, Leases
+from relay.delivery.leases import LEASE_S, Lease, Leases
 from relay.delivery.pace import Clock
 from relay.delivery.settlement import Settlement
 from relay.observe.log import Journal
-from relay.spool.interface import Spool, Spooled
+from relay.spool.interface import Spool, Total
 from relay.spool.mend import Mended
 from relay.spool.trouble import SpoolTrouble
 
@@ -50,48 +50,62 @@ class SpoolWatch:
 
     def __init__(
         self, spool: MendableSpool, leases: Leases, settlement: Settlement, journal: Journal, clock: Clock,
-        wall: Callable[[], float], give_back: Callable[[], Awaitable[None]],
+        wall: Callable[[], float], give_back: Callable[[], None],
     ) -> None:  # fmt: skip
         self.keep_dead = inf
         self._spool, self._leases, self._settlement = spool, leases, settlement
         self._journal, self._clock, self._wall, self._give_back = journal, clock, wall, give_back
         self._began = clock.now()
         self._offset = wall() - clock.now()
+        self.totals: Sequence[Total] = ()
         self._told: str | None = None
-        self._totals_at = self._upkeep_at = -inf
+        self._totals_at = self._mend_at = -inf
+        self._mend_pause_s = 0.0
 
     async def run(self) -> None:
-        """Look after it until cancelled."""
+        """Look after it until cancelled; what waits there for the disk must not keep it from being mended."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._every(LOOK_S, self._look))
+            tasks.create_task(self._every(UPKEEP_S, self._upkeep))
+
+    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._look()
+                await act()
             except SpoolTrouble as trouble:
                 self._tell(str(trouble))
             except Exception as error:  # noqa: BLE001 - mail must go on whatever it was
                 self._journal.internal_error("spool", error)
-            await self._clock.pause(LOOK_S)
+            await self._clock.pause(seconds)
 
     async def _look(self) -> None:
         await self._see_how_it_stands()
         now = self._clock.now()
         if now >= self._totals_at:
             self._totals_at = now + TOTALS_S
-            self._journal.queue_is(await self._spool.totals(), self._wall())
+            self.totals = await self._spool.totals()
+            self._journal.queue_is(self.totals, self._wall())
         await self._mind_the_clock()
-        if now >= self._upkeep_at:
-            self._upkeep_at = now + UPKEEP_S
-            await self._upkeep()
 
     async def _see_how_it_stands(self) -> None:
         """Try whether the trouble has passed; while it has not, that raises."""
         standing = self._spool.standing
         self._tell(standing.trouble)
         if not standing.trusted:
-            mended = await self._spool.mend(self._wall())
-            self._journal.spool_mended(mended.parcels, len(mended.lost), str(mended.old))
+            await self._mend()
         elif standing.trouble is not None:
             await self._spool.probe(self._wall())
         self._tell(self._spool.standing.trouble)
+
+    async def _mend(self) -> None:
+        """Copy the file, if it is time for that: an ill disk is not to be written to all the time."""
+        if self._clock.now() < self._mend_at:
+            return
+        self._mend_pause_s = min(2 * self._mend_pause_s or LOOK_S, UPKEEP_S)
+        self._mend_at = self._clock.now() + self._mend_pause_s
+        mended = await self._spool.mend(self._wall())
+        self._mend_pause_s, self._mend_at = 0.0, -inf
+        self._journal.spool_mended(mended.parcels, len(mended.lost), str(mended.old))
 
     def _tell(self, trouble: str | None) -> None:
         """Say it when it begins and when it ends, not every second; figures in it change all the time."""
@@ -105,23 +119,35 @@ class SpoolWatch:
         """A clock that was set back would leave everything waiting by that much longer."""
         offset = self._wall() - self._clock.now()
         if offset < self._offset - JUMP_S:
-            await self._spool.hasten(self._wall() + max(self._settlement.terms.schedule.retry))
+            await self._hasten()
         self._offset = offset
+
+    async def _hasten(self) -> None:
+        await self._spool.hasten(self._wall() + self._settlement.terms.schedule.longest_s)
 
     async def _upkeep(self) -> None:
         now, schedule = self._wall(), self._settlement.terms.schedule
         await self._leases.keep(now)
-        await self._give_back()
+        await self._hasten()  # what was decided before the clock was set back, and written after it
+        self._give_back()
         if self._clock.now() - self._began > GRACE_S:  # what waited while no relay ran has its turn first
             await self._all_old(now - schedule.lifetime - GRACE_S, self._settlement.expire, unwarned=False)
         if schedule.delay_warning is not None:
             await self._all_old(now - schedule.delay_warning, self._settlement.warn, unwarned=True)
         await self._spool.forget(now - self.keep_dead)
 
-    async def _all_old(self, since: float, act: Callable[[Spooled], Awaitable[bool]], *, unwarned: bool) -> None:
+    async def _all_old(self, since: float, act: Callable[[Lease], Awaitable[bool]], *, unwarned: bool) -> None:
         while True:
             now = self._wall()
             old = await self._spool.claim_old(since, now, now + LEASE_S, _AT_ONCE, unwarned=unwarned)
-            await asyncio.gather(*map(act, old))
+            leases = [self._leases.take(parcel, now + LEASE_S) for parcel in old]
+            # What is in hand already, as after the clock was set forward, ends with its attempt
+            await asyncio.gather(*(self._act(act, lease) for lease in leases if lease is not None))
             if len(old) < _AT_ONCE:
                 return
+
+    async def _act(self, act: Callable[[Lease], Awaitable[bool]], lease: Lease) -> None:
+        try:
+            await act(lease)
+        finally:
+            self._leases.done(lease)

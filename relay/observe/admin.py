@@ -42,7 +42,8 @@ class Admin:
     """The endpoint of one relay; what it says comes from the callables, asked anew for each request.
 
     `ready` returns None when the relay would accept mail now, else why not. `status` is for people. `report`
-    hears of our own errors. `upstream` says for each region in use whether SES takes mail there.
+    hears of our own errors. `upstream` finds out for each region in use whether SES takes mail there. `scraped` is
+    told that the metrics are about to be read, and must not wait for anything.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class Admin:
         ready: Callable[[], str | None],
         status: Callable[[], Mapping[str, object]],
         report: Callable[[Exception], None],
-        upstream: Callable[[], Mapping[str, bool]] = dict,
+        upstream: Callable[[], Awaitable[Mapping[str, bool]]],
+        scraped: Callable[[], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bind = bind
         self._metrics = metrics
         self._ready = ready
-        self._upstream = upstream
+        self._upstream, self._scraped = upstream, scraped
         self._status = status
         self._report = report
         self._runner = web.AppRunner(
@@ -134,11 +136,12 @@ class Admin:
             return web.Response(status=503, text=f"{reason}\n")
         if request.query.get("upstream") != "1":
             return web.Response(text="ready\n")
-        regions = self._upstream()
+        regions = await self._upstream()
         lines = [f"{region} {'up' if up else 'down'}\n" for region, up in sorted(regions.items())]
         return web.Response(status=200 if all(regions.values()) else 503, text="".join(lines) or "no region in use\n")
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
+        self._scraped()
         # In a thread: a page of a thousand identities takes longer than a message may wait.
         body, content_type = await asyncio.to_thread(self._metrics.render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -2,13 +2,12 @@
 
 `relay.observe.events` is the whole list, `queue_log` says what is said of the spool, `log_output` where lines go. They
 carry the session id that clients' errors can be traced by, and never a secret or a piece of a message.
-`addresses="masked"` hides local parts. Native structlog, not through the standard library's logging: it is on the
-path of every message.
+`addresses="masked"` hides local parts (`masking`). Native structlog, not through the standard library's logging: it
+is on the path of every message.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from typing import Any
 
 from relay.model import Cause, Client, Deferred, Delivered, Envelope, Failed, Identity, Outcome, Parcel, Reply
 from relay.observe.events import Event
+from relay.observe.masking import mask_address, mask_command, mask_text
 from relay.observe.metrics import Metrics
 from relay.observe.queue_log import QueueLog
 from relay.policy.headers import Message
 
-_LOCAL_PART = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^\s<>@,\"]+)@")
+_USER_LOGGED = 256  # characters: a stranger may log in by a name of any length
+_ADDRESSES = frozenset({"sender", "recipients", "user", "message_id"})
 
 
 @dataclass(slots=True)
@@ -134,12 +135,12 @@ class Journal(QueueLog):
 
     def login_failed(self, client: Client, user: str) -> None:
         """Wrong user name or password."""
-        self._log.warning(Event.LOGIN_FAILED, session=client.session, peer=client.peer, user=self._hide(user))
+        self._log.warning(Event.LOGIN_FAILED, session=client.session, peer=client.peer, user=self._user(user))
 
     def login_unchecked(self, client: Client, user: str, reason: str) -> None:
         """A login was answered 454: too many failures, or a hash that cannot be checked."""
         self._log.error(
-            Event.LOGIN_UNCHECKED, session=client.session, peer=client.peer, user=self._hide(user), reason=reason
+            Event.LOGIN_UNCHECKED, session=client.session, peer=client.peer, user=self._user(user), reason=reason
         )
 
     def refused(self, client: Client, reply: Reply, command: str) -> None:
@@ -147,7 +148,7 @@ class Journal(QueueLog):
         self._metrics.rejected(reply)
         self._log.info(
             Event.REFUSED, session=client.session, client=client.name, peer=client.peer,
-            command=self._hide(command), reply=str(reply),
+            command=mask_command(command) if self._masked else command, reply=self._hide(str(reply)),
         )  # fmt: skip
 
     # Messages
@@ -161,7 +162,7 @@ class Journal(QueueLog):
         if gone:
             fields["client_gone"] = True
         if self._masked:
-            fields = {key: self._mask(value) for key, value in fields.items()}
+            fields = {key: _masked(key, value) for key, value in fields.items()}
         write = self._log.info if reply.positive else self._log.warning
         write(Event.MESSAGE, outcome=verdict, reply=self._hide(str(reply)), seconds=round(seconds, 4), **fields)
 
@@ -219,6 +220,14 @@ class Journal(QueueLog):
         """Show what `rate` says whenever somebody looks at the metrics."""
         self._metrics.watch_pace(credentials, region, rate)
 
+    def unreachable(self, region: str, detail: str) -> None:
+        """Somebody asked whether SES is up in an idle region, and no connection is to be had."""
+        self._log.warning(Event.UPSTREAM_UNREACHABLE, region=region, detail=self._hide(detail))
+
+    def reachable(self, region: str) -> None:
+        """What was down before can be connected to; mail has not tried yet."""
+        self._log.info(Event.UPSTREAM_REACHABLE, region=region)
+
     # Our own faults
 
     def internal_error(self, where: str, error: Exception) -> None:
@@ -226,12 +235,18 @@ class Journal(QueueLog):
         self._log.error(Event.ERROR, where=where, exc_info=error)
 
     def _hide(self, text: str) -> str:
-        return _LOCAL_PART.sub("***@", text) if self._masked else text
+        return mask_text(text) if self._masked else text
 
-    def _mask(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._hide(value)
-        return [self._hide(item) for item in value] if isinstance(value, list) else value
+    def _user(self, name: str) -> str:
+        shown = name[:_USER_LOGGED]
+        return mask_address(shown) if self._masked else shown
+
+
+def _masked(key: str, value: Any) -> Any:
+    mask = mask_address if key in _ADDRESSES else mask_text
+    if isinstance(value, str):
+        return mask(value)
+    return [mask(item) for item in value] if isinstance(value, list) else value
 
 
 def _way(parcel: Parcel) -> dict[str, str]:

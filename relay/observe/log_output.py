@@ -1,4 +1,8 @@
-"""Where log lines go, and in which form: JSON or a person's console, whole lines, on a stream that may fail."""
+"""Where log lines go, and in which form: JSON or a person's console, whole lines, on a stream that may fail.
+
+Guarantees that what strangers wrote moves no cursor and begins no line: JSON is ASCII, and on the console characters
+that do not print are escaped. Tracebacks show no values of variables, which may be passwords or mail.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,17 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
     """A logger that writes whole lines to `stream` (standard output when None)."""
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=True)
+    rendering: list[Any] = [structlog.processors.JSONRenderer(ensure_ascii=True)]
     if form == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=False)
+        plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+        rendering = [_printable, plain]
     return structlog.wrap_logger(
         structlog.WriteLogger(cast("TextIO", _Unbreakable(stream or sys.stdout))),
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _in_reading_order,
-            *([structlog.processors.format_exc_info] if form == "json" else []),
-            renderer,
+            structlog.processors.format_exc_info,
+            *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
@@ -38,6 +43,21 @@ def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
 def _in_reading_order(_: Any, level: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Time, level and event first: lines are read by people too."""
     return {"timestamp": fields.pop("timestamp"), "level": level, "event": str(fields.pop("event")), **fields}
+
+
+def _printable(_: Any, __: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """What is no text is shown by its repr, which escapes; only a traceback may have lines."""
+    return {key: _escaped(value, "\n" if key == "exception" else "") for key, value in fields.items()}
+
+
+def _escaped(value: Any, kept: str) -> Any:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(mark if mark.isprintable() or mark in kept else _escape(mark) for mark in value)
+
+
+def _escape(mark: str) -> str:
+    return mark.encode("unicode_escape").decode("ascii")
 
 
 class _Unbreakable:

@@ -66,6 +66,12 @@ class Metrics:
             ("credentials", "region"),
             registry=registry,
         )
+        self._upstream = Gauge(
+            "ses_relay_upstream_up",
+            "Whether SES takes mail in a region in use, as far as was known when the page was made",
+            ("region",),
+            registry=registry,
+        )
         self._queued = Gauge("ses_relay_queue_messages", "Parcels in the spool", ("state",), registry=registry)
         self._oldest = Gauge(
             "ses_relay_queue_oldest_seconds", "Age of what has waited longest for delivery", registry=registry
@@ -76,6 +82,7 @@ class Metrics:
         )
         build = Info("ses_relay_build", "What is running", registry=registry)
         build.info({"version": version, "python": platform.python_version()})
+        self._regions: set[str] = set()
         self._routes: dict[tuple[str, str, str, str], _Route] = {}
         self._replies: dict[tuple[int, str], Counter] = {}
         self._causes = {Cause.THROTTLED: self._throttled, Cause.LOST_ANSWER: self._unknown}
@@ -119,6 +126,14 @@ class Metrics:
     def watch_pace(self, credentials: str, region: str, rate: Callable[[], float]) -> None:
         """Ask `rate` for recipients per second whenever somebody looks; it may be called from another thread."""
         self._pace.labels(credentials, region).set_function(rate)
+
+    def upstream(self, regions: Mapping[str, bool]) -> None:
+        """Whether SES is up, for each region in use of which that is known; others have no series."""
+        for region in self._regions - regions.keys():
+            self._upstream.remove(region)
+        for region, up in regions.items():
+            self._upstream.labels(region).set(up)
+        self._regions = set(regions)
 
     def count_connections(self, count: Callable[[], int]) -> None:
         """Ask `count` whenever somebody looks; it may be called from another thread."""

@@ -11,6 +11,7 @@ from typing import Any
 from relay.model import Deferred, Delivered, Identity, Outcome
 from relay.observe.events import Event
 from relay.observe.metrics import Metrics
+from relay.policy.lanes import BELOW
 from relay.spool.interface import Spooled, State, Total
 
 
@@ -82,17 +83,21 @@ class QueueLog:
         """The relay writes to a sender or to the postmaster: a bounce, a warning, trouble."""
         self._log.info(Event.NOTICE, id=mail, about=about, recipient=self._hide(recipient), subject=subject)
 
-    def identity_held(self, identity: str, reason: Deferred) -> None:
-        """SES refuses the identity, or the relay: its mail waits, and one message asks again every few minutes."""
-        self._log.error(Event.IDENTITY_HELD, identity=identity, cause=reason.cause, detail=self._hide(reason.detail))
+    def held(self, lane: str, reason: Deferred) -> None:
+        """SES refuses mail in a row: that of the lane waits, and one message asks again every few minutes."""
+        self._log.error(Event.HELD, **self._whose(lane), cause=reason.cause, detail=self._hide(reason.detail))
 
     def queue_is(self, totals: Sequence[Total], now: float) -> None:
         """What the spool holds at this moment, for the metrics."""
         self._metrics.queue({total.state: total.parcels for total in totals}, _oldest(totals, now))
 
-    def identity_released(self, identity: str) -> None:
-        """SES takes the identity's mail again."""
-        self._log.info(Event.IDENTITY_RELEASED, identity=identity)
+    def released(self, lane: str) -> None:
+        """SES takes the lane's mail again."""
+        self._log.info(Event.RELEASED, **self._whose(lane))
+
+    def _whose(self, lane: str) -> dict[str, str]:
+        """An identity's whole mail, or what one client sends as one sender of it."""
+        return dict(zip(("identity", "client", "sender"), map(self._hide, lane.split(BELOW)), strict=False))
 
 
 def _oldest(totals: Sequence[Total], now: float) -> float:

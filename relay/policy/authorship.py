@@ -55,7 +55,7 @@ class Authority:
         added = self.identity.replace_from or (sender if add_missing and not written else None)
         if len(written) > 1 or not (written or added):
             raise Rejection(BAD_FROM)
-        mailboxes = (added,) if added else self._of_client(section.value(written[0]))
+        mailboxes = _parsed(added.encode()) if added else self._of_client(section.value(written[0]))
         return Author(mailboxes, self._arn(mailboxes), added)
 
     def permits(self, value: bytes, arn: IdentityArn) -> bool:
@@ -66,10 +66,7 @@ class Authority:
             return False
 
     def _of_client(self, value: bytes) -> tuple[str, ...]:
-        try:
-            mailboxes = parse_mailboxes(value)
-        except ValueError:
-            raise Rejection(BAD_FROM) from None
+        mailboxes = _parsed(value)
         if not all(map(self.client_rule.may_send_as, mailboxes)):
             raise Rejection(HEADER_FROM_NOT_ALLOWED)
         return mailboxes
@@ -93,3 +90,11 @@ class Authority:
         if self.identity.header_from == "any":
             return True
         return all(arn.covers(*split(mailbox)) for mailbox in mailboxes)
+
+
+def _parsed(value: bytes) -> tuple[str, ...]:
+    """The mailboxes of a From, ours or the client's: one that others could read differently is refused."""
+    try:
+        return parse_mailboxes(value)
+    except ValueError:
+        raise Rejection(BAD_FROM) from None

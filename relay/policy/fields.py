@@ -55,6 +55,16 @@ class Section:
         """The value of a field as it stands after the colon, folds and the CRLF at its end included."""
         return self.raw[one.value : one.end]
 
+    def written(self, one: Field) -> bytes:
+        """A field as it goes on: byte for byte, but for the blanks before its colon, where some readers see no field.
+
+        Section 4.5 permits them to be read and section 2.2 none to be written.
+        """
+        name, rest = one.start + len(one.name), one.value - 1
+        if name == rest:
+            return self.raw[one.start : one.end]
+        return self.raw[one.start : name] + self.raw[rest : one.end]
+
 
 def read(content: Buffer, limit: int) -> Section:
     """Read the header section; a line of mbox above it is left out.

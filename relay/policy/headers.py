@@ -2,7 +2,8 @@
 
 Owns our header block, what is stripped, what replaces what, and the shape of a finished message: our block,
 the kept fields, the body. Guarantees that nothing a client writes folds into, ends or forges our block, that
-kept fields and body stay byte for byte (but for stray CR and LF), and that the body is not copied.
+kept fields and body stay byte for byte (but for stray CR and LF, and blanks before a field's colon: SES does not
+know such a field when it looks for From), and that the body is not copied.
 
 Sources: SES developer guide, "Sending emails for the identity owner for SES sending authorization" (the ARN
 headers; its example with an empty line after them makes the real headers body text), "Using configuration sets
@@ -30,6 +31,7 @@ from relay.policy.fields import Section, read
 from relay.policy.routing import Router
 from relay.replies import NO_RULE_NULL, TOO_MANY_HOPS
 
+_MESSAGE_ID_LOGGED = 998  # characters: a line of RFC 5322 section 2.1.1; a client may have written any number
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _ODD = re.compile(r"[^A-Za-z0-9.:_-]")
 
@@ -64,7 +66,7 @@ class Message:
     """A finished message, as SES gets it.
 
     `content` is our block, the kept fields and the body, in pieces. `header_from` are the mailboxes that SES
-    will see, `message_id` is the Message-ID that the client sent or else the one that was added.
+    will see, `message_id` is what begins the Message-ID that the client sent, or else the one that was added.
     """
 
     content: tuple[Buffer, ...] = field(repr=False)
@@ -201,7 +203,8 @@ def _missing(section: Section, author: Author, sender: str, rules: HeaderRules, 
 def _message_id(section: Section, missing: Sequence[tuple[str, str]]) -> str | None:
     """The client's Message-ID, unfolded, or else the one that was added: SES replaces either, the log keeps it."""
     for written in section.named("message-id"):
-        return " ".join(section.value(written).decode("ascii", "backslashreplace").split()) or None
+        text = section.value(written).decode("ascii", "backslashreplace")
+        return " ".join(text.split())[:_MESSAGE_ID_LOGGED] or None
     return dict(missing).get("Message-ID")
 
 

@@ -45,7 +45,6 @@ _TOKEN = re.compile(
 )
 _COMMENT_PART = re.compile(r"[^()\\@]++|\\[^@]|[()]")
 _BRACKETED_WORDS = re.compile(rf"\[(?:{ATOM}|[^\x00-\x7f]++|[ \t.])*\]")
-_ENCODED_WORD = re.compile(r"=\?.*\?=")
 
 
 def parse_mailboxes(value: bytes) -> tuple[str, ...]:
@@ -194,10 +193,7 @@ def _address(tokens: Sequence[_Token]) -> str:
     if sign not in tokens:
         raise ValueError("not an address")
     at = tokens.index(sign)
-    address = join(_dotted(tokens[:at]), _dotted(tokens[at + 1 :]))
-    if _ENCODED_WORD.search(address):
-        raise ValueError("an encoded word in an address")
-    return address
+    return join(_dotted(tokens[:at]), _dotted(tokens[at + 1 :]))
 
 
 def _dotted(tokens: Sequence[_Token]) -> str:

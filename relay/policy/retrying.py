@@ -2,9 +2,9 @@
 
 Guarantees: it is given up only when SES refuses the message itself for good, when its lifetime is over, or when the
 answer was lost three times. Trouble that concerns the relay or the identity rather than the message never counts
-against it: what was throttled, met an outage or never had its turn comes back soon and keeps its place in the
-schedule; an identity that SES refuses is tried again at the pace of its probes. After a lost answer at most two more
-attempts follow that may send the message once more, at least ten minutes apart.
+against it: what was throttled or met an outage comes back soon and keeps its place in the schedule; what never had
+its turn keeps its place in the queue; an identity that SES refuses is tried again at the pace of its probes. After a
+lost answer at most two more attempts follow that may send the message once more, at least ten minutes apart.
 
 Pure: time in seconds since 1970 and chance, uniform in 0 to 1, are handed in.
 """
@@ -22,14 +22,15 @@ from relay.policy.suspension import Pauses
 SPREAD: Final = 0.2
 LOST_APART_S: Final = 600.0
 LOST_MOST: Final = 3
-UNTRIED_S: Final = 5.0
 
 # SES refuses the identity, or the relay is unwell towards SES: its mail is held, one message asks again and again
 CONFIGURATION: Final = frozenset({Cause.IDENTITY, Cause.CREDENTIALS, Cause.CONFIGURATION_SET, Cause.PAUSED})
-PROBES: Final = Pauses(after=1, first_s=300, longest_s=300)
+PROBES: Final = Pauses(after=3, first_s=300, longest_s=300)
 
-_NOT_ITS_FAULT: Final = frozenset({Cause.THROTTLED, Cause.QUOTA, Cause.NETWORK, Cause.CREDENTIALS})
-_FAILED_THE_CHECK: Final = re.compile(r"failed the check in region [^:]*: *(.+)", re.IGNORECASE)
+_NOT_ITS_FAULT: Final = frozenset({Cause.THROTTLED, Cause.QUOTA, Cause.NETWORK, Cause.TLS, Cause.CREDENTIALS})
+UNWELL_S: Final = 300.0  # longest wait after a 5xx of SES, which may be an outage or this message's own
+# A list of addresses, cut with dots where it is long; by SMTP the log's note of the stage follows
+_FAILED_THE_CHECK: Final = re.compile(r"(?im)failed the check in region [^:]*: *(.+?)(?: \([a-z]+\))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Schedule:
     retry: tuple[float, ...]
     lifetime: float
     delay_warning: float | None = None
+
+    @property
+    def longest_s(self) -> float:
+        """The longest that anything waits for its next attempt: what is due later was due by another clock."""
+        return max(*self.retry, PROBES.longest_s, LOST_APART_S) * (1 + SPREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,6 @@ class History:
     recipients: tuple[str, ...]
     attempts: int
     lost: int = 0
-    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def decide(history: History, outcome: Outcome, now: float, schedule: Schedule, c
 
 def refuses_identity(outcome: Outcome, sender: str, recipients: tuple[str, ...]) -> bool:
     """Whether SES has refused the identity, or the relay as such, and not this message or its recipients."""
-    if isinstance(outcome, Delivered) or outcome.cause not in CONFIGURATION:
+    if isinstance(outcome, Delivered) or not _was_tried(outcome) or outcome.cause not in CONFIGURATION:
         return False
     return not refuses_recipients(outcome, sender, recipients)
 
@@ -95,7 +100,7 @@ def refuses_recipients(outcome: Outcome, sender: str, recipients: tuple[str, ...
     if outcome.cause is Cause.RECIPIENT:
         return isinstance(outcome, Failed)
     found = _FAILED_THE_CHECK.search(outcome.detail) if outcome.cause is Cause.IDENTITY else None
-    named = {name.strip(" .<>\"'").lower() for name in found[1].split(",")} if found else set()
+    named = set(_named(found[1])) if found else set()
     return bool(named) and named <= {recipient.lower() for recipient in recipients} - {sender.lower()}
 
 
@@ -104,9 +109,10 @@ def is_late(since: float, now: float, schedule: Schedule, *, warned: bool) -> bo
     return schedule.delay_warning is not None and not warned and now - since >= schedule.delay_warning
 
 
-def first_wait(outcome: Deferred, schedule: Schedule, chance: float) -> float:
-    """Seconds until a message is tried again that a client's own attempt did not deliver."""
-    return _wait(History(0, "", (), attempts=1), outcome, schedule, chance)
+def _named(listed: str) -> list[str]:
+    """The addresses of a list of SES's, but for the last one where it may be cut."""
+    names = [name.strip(" <>\"'").lower() for name in listed.split(",")]
+    return names[:-1] if len(names) > 1 and names[-1].endswith("...") else names
 
 
 def _later(
@@ -116,23 +122,27 @@ def _later(
     ends = history.since + schedule.lifetime
     if lost >= LOST_MOST or (now >= ends and _was_tried(outcome)):
         return GiveUp(Fate.UNCERTAIN if lost else Fate.EXPIRED)
-    due = now + _wait(history, outcome, schedule, chance)
+    if not _was_tried(outcome):
+        return Again(min(history.since, now), history.attempts - 1, lost)  # before all that came later
+    held = refuses_identity(outcome, history.sender, history.recipients)
+    due = now + _wait(history, outcome, schedule, chance, held=held)
     earliest = now + LOST_APART_S if lost > history.lost else now
-    counts = _was_tried(outcome) and outcome.cause not in _NOT_ITS_FAULT
+    counts = not held and outcome.cause not in _NOT_ITS_FAULT
     return Again(max(min(due, ends), earliest), history.attempts - (not counts), lost)
 
 
-def _wait(history: History, outcome: Deferred | Failed, schedule: Schedule, chance: float) -> float:
+def _wait(
+    history: History, outcome: Deferred | Failed, schedule: Schedule, chance: float, *, held: bool
+) -> float:  # fmt: skip
     spread = 1 - SPREAD + 2 * SPREAD * chance
-    if not _was_tried(outcome):
-        return UNTRIED_S * spread
     if outcome.cause is Cause.LOST_ANSWER:
         return LOST_APART_S * (1 + SPREAD * chance)
-    if refuses_identity(outcome, history.sender, history.recipients):
+    if held:
         return PROBES.first_s * spread
     if outcome.cause in _NOT_ITS_FAULT:
         return schedule.retry[0] * spread
-    return schedule.retry[min(history.attempts, len(schedule.retry)) - 1] * spread
+    wait = schedule.retry[min(history.attempts, len(schedule.retry)) - 1]
+    return (min(wait, UNWELL_S) if outcome.cause is Cause.UNAVAILABLE else wait) * spread
 
 
 def _was_tried(outcome: Deferred | Failed) -> bool:

@@ -1,4 +1,4 @@
-"""Which of the client's fields go, and which stay byte for byte.
+"""Which of the client's fields go, and which stay byte for byte but for blanks before the colon.
 
 Owns stripping by name, in any case, folded or with blanks before the colon: every X-SES header but the ones that
 the identity lets clients set, the configured names, and a From that is replaced, which may go on as Reply-To.
@@ -48,9 +48,9 @@ def _kept(section: Section, author: Author, strip: frozenset[str], given: frozen
         if field.name == "from" and author.added:
             yield _reply_to(section, field)
         elif field.name.startswith("x-ses-"):
-            yield section.raw[field.start : field.end] if field.name in given and _says(section, field) else b""
+            yield section.written(field) if field.name in given and _says(section, field) else b""
         elif field.name not in strip:
-            yield section.raw[field.start : field.end]
+            yield section.written(field)
 
 
 def _says(section: Section, field: Field) -> bool:

@@ -65,10 +65,13 @@ class Suspension:
         if self.reason is not None:
             self._probe = parcel
 
-    def trouble(self, parcel: Parcel, reason: Deferred, now: float, chance: float) -> bool:
-        """An attempt met `reason`; whether that has suspended the way, or suspended it for longer."""
+    def trouble(self, parcel: Parcel, reason: Deferred, now: float, chance: float, what: str | None = None) -> bool:
+        """An attempt met `reason`; whether that has suspended the way, or suspended it for longer.
+
+        Different messages count, or else whatever `what` tells apart.
+        """
         if self.reason is None:
-            self._troubled.add(parcel.id)
+            self._troubled.add(what or parcel.id)
             if len(self._troubled) < self._pauses.after:
                 return False
         elif parcel is not self._probe:

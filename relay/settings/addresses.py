@@ -17,7 +17,14 @@ _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+
 _SYSTEMD = re.compile(r"systemd:(?P<name>[!-9;-~]{1,255})")
 _MAPPED = IPv6Network("::ffff:0:0/96")  # how IPv4 peers look on a dual-stack socket
 EVERYWHERE: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-_GLOBAL = IPv6Network("2000::/3")  # every global unicast address (RFC 4291 section 2.4)
+# Where no stranger comes from: this host, private and shared networks, documentation and benchmarks, multicast and what
+# is reserved (IANA IPv4 and IPv6 special-purpose address registries, RFC 6890). IPv6 has 2000::/3 for all others.
+_NO_STRANGERS: tuple[Network, ...] = (
+    *map(IPv4Network, ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12")),
+    *map(IPv4Network, ("192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24")),
+    *map(IPv4Network, ("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4")),
+    *map(IPv6Network, ("::/3", "2001:db8::/32", "3fff::/20", "4000::/2", "8000::/1")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +148,8 @@ def _unmapped(network: Network) -> Network:
 
 
 def cover_everything(networks: tuple[Network, ...]) -> bool:
-    """Whether these networks together hold every IPv4 or every global IPv6 address."""
-    plain = [_unmapped(network) for network in networks]
+    """Whether these networks together hold every IPv4 or every IPv6 address that a stranger may come from."""
+    plain = [*map(_unmapped, networks), *_NO_STRANGERS]
     v4 = collapse_addresses(network for network in plain if isinstance(network, IPv4Network))
     v6 = collapse_addresses(network for network in plain if isinstance(network, IPv6Network))
-    return any(network.prefixlen == 0 for network in v4) or any(_GLOBAL.subnet_of(network) for network in v6)
+    return any(network.prefixlen == 0 for network in v4) or any(network.prefixlen == 0 for network in v6)

@@ -2,13 +2,15 @@
 
 An open relay is a listener beyond loopback, together with client entries of which anybody in the world matches one
 without logging in. A socket that systemd hands over counts as beyond loopback, since nobody knows where it listens,
-and so does a listener that proxies are trusted at: they are there to bring clients from elsewhere.
+and so does a listener that proxies are trusted at: they are there to bring clients from elsewhere. On a reload the
+listeners that stay open count as well.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from relay.settings.addresses import EVERYWHERE, Bind, Network, TcpAddress, UnixAddress, cover_everything, overlap
+from relay.settings.certificates import Profile, Unfit, check_pair
 from relay.settings.credentials import check_private
 from relay.settings.identities import check_unique
 from relay.settings.model import Admin, ClientEntry, Listener
@@ -20,9 +22,14 @@ Listeners = list[tuple[Keys, Listener]]
 Clients = list[tuple[Keys, ClientEntry]]
 
 
-def check_exposure(source: Source, listeners: Iterable[Listener], clients: Clients) -> None:
-    """Refuse an open relay, also one that several entries open together."""
-    beyond = next((str(listener.bind) for listener in listeners if _beyond_loopback(listener)), None)
+def check_exposure(
+    source: Source, listeners: Iterable[Listener], clients: Clients, standing: Iterable[Listener] = ()
+) -> None:
+    """Refuse an open relay, also one that several entries open together.
+
+    `standing` are the listeners of a relay that runs: a reload leaves them open, whatever `listeners` says.
+    """
+    beyond = _reachable(listeners) or _reachable(standing, ", open until a restart,")
     together: tuple[Network, ...] = ()
     for keys, client in clients if beyond else ():
         networks = _open_to(client)
@@ -32,6 +39,11 @@ def check_exposure(source: Source, listeners: Iterable[Listener], clients: Clien
         which = "narrower than everything" if cover_everything(networks) else "that leave somebody out with those above"
         allowed = f"networks {which}, or users, since {beyond} is reachable from elsewhere"
         source.error((*keys, "networks"), allowed, source.found((*keys, "networks")) + ": an open relay")
+
+
+def _reachable(listeners: Iterable[Listener], remark: str = "") -> str | None:
+    """The first listener that others than this machine reach."""
+    return next((f"{listener.bind}{remark}" for listener in listeners if _beyond_loopback(listener)), None)
 
 
 def _beyond_loopback(listener: Listener) -> bool:
@@ -48,7 +60,7 @@ def _open_to(client: ClientEntry) -> tuple[Network, ...]:
 
 
 def check_listeners(source: Source, listeners: Listeners, admin: Admin | None) -> None:
-    """Refuse TLS without its files, keys that would be ignored, and an address that is bound twice."""
+    """Refuse TLS without files that make a pair, keys that would be ignored, and an address that is bound twice."""
     for keys, listener in listeners:
         if listener.tls == "none":
             _check_plain(source, keys, listener)
@@ -84,6 +96,18 @@ def _check_tls(source: Source, keys: Keys, listener: Listener) -> None:
             source.error((*keys, key), f"a PEM file, since tls is {listener.tls}", "nothing")
         else:
             _check_file(source, (*keys, key), path)
+    if listener.certificate and listener.private_key and not source.broken_below(keys):
+        _check_pair(source, keys, listener.certificate, listener.private_key, listener.tls_profile)
+
+
+def _check_pair(source: Source, keys: Keys, certificate: Path, private_key: Path, profile: Profile) -> None:
+    try:
+        check_pair(certificate, private_key, profile)
+    except Unfit as error:
+        place = (*keys, error.key)
+        source.error(place, error.allowed, f"{source.found(place)} ({error.found})")
+    except OSError as error:
+        source.error((*keys, "certificate"), "files that can be read", str(error))
 
 
 def _check_file(source: Source, keys: Keys, path: Path) -> None:

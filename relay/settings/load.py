@@ -5,7 +5,7 @@ each other. Every step goes on with what is well, so that all errors come at onc
 Guarantees that what it returns needs no further checks, and that nothing in the file was ignored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,22 +39,30 @@ class Loaded:
     source: Source
 
 
-def load(path: Path, environ: Mapping[str, str], regions: coverage.Regions | None = None) -> Loaded:
+def load(
+    path: Path,
+    environ: Mapping[str, str],
+    regions: coverage.Regions | None = None,
+    standing: Sequence[Listener] = (),
+) -> Loaded:
     """Load the configuration file at `path`.
 
     Args:
         path: The YAML file; relative paths in it are taken from its directory.
         environ: For `${NAME}` references.
         regions: Gives the regions that the AWS SDK lists for SES; without it regions are not looked up.
+        standing: The listeners of a relay that runs and goes on with them: the clients have to suit these as well.
 
     Raises:
         ConfigurationError: Something is wrong; has all errors and warnings.
     """
-    settings, source = examine(path, environ, regions)
+    settings, source = examine(path, environ, regions, standing)
     return conclude(settings, source)
 
 
-def examine(path: Path, environ: Mapping[str, str], regions: coverage.Regions | None) -> tuple[Settings, Source]:
+def examine(
+    path: Path, environ: Mapping[str, str], regions: coverage.Regions | None, standing: Sequence[Listener] = ()
+) -> tuple[Settings, Source]:
     """Load what can be loaded; what is wrong is among the source's problems, and has its default in the settings.
 
     Raises:
@@ -62,6 +70,7 @@ def examine(path: Path, environ: Mapping[str, str], regions: coverage.Regions | 
     """
     pieces = validate(read(path, environ))
     settings = _settings(pieces, environ)
+    _check_edges(pieces, settings, standing)
     _check(pieces, settings, regions)
     return settings, pieces.source
 
@@ -99,7 +108,6 @@ def _settings(pieces: Pieces, environ: Mapping[str, str]) -> Settings:
 def _check(pieces: Pieces, settings: Settings, regions: coverage.Regions | None) -> None:
     """Check the sections against each other and the file's permissions."""
     source = pieces.source
-    _check_edges(pieces, settings)
     agreement.check_ses(source, settings.ses)
     agreement.check_delivery(source, settings.delivery, settings.spool)
     exposure.check_admin(source, settings.admin)
@@ -112,11 +120,12 @@ def _check(pieces: Pieces, settings: Settings, regions: coverage.Regions | None)
     coverage.warn_of_regions(source, entries, regions, own_smtp=settings.ses.smtp_endpoint is not None)
 
 
-def _check_edges(pieces: Pieces, settings: Settings) -> None:
+def _check_edges(pieces: Pieces, settings: Settings, standing: Sequence[Listener]) -> None:
     """Check listeners and clients; openness only when all of them are known."""
     source = pieces.source
     clients = pieces.entries("clients", ClientEntry)
     exposure.check_clients(source, clients, settings.users)
     exposure.check_listeners(source, pieces.entries("listeners", Listener), settings.admin)
     if not source.unsound("clients", "listeners"):
-        exposure.check_exposure(source, settings.listeners, clients)
+        exposure.check_exposure(source, settings.listeners, clients, standing)
+    source.files.update(path for one in standing for path in (one.certificate, one.private_key) if path)

@@ -77,6 +77,10 @@ class Source:
         """The entries of a section for which, or for a key below which, an error has been noted."""
         return frozenset(keys[1] for keys in self.told if keys[0:1] == (section,) and len(keys) > 1)
 
+    def broken_below(self, keys: Keys) -> bool:
+        """Whether an error has been noted for this key or one below it."""
+        return any(told[: len(keys)] == keys for told in self.told)
+
     def unsound(self, *sections: str) -> bool:
         """Whether an error has been noted in one of these sections."""
         return any(keys[0] in sections for keys in self.told if keys)

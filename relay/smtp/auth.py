@@ -1,10 +1,15 @@
 """Logins: passwords against argon2 hashes, off the event loop, and against guessing.
 
-Owns what is known of logins: the hashes, a short memory of those that were right (as keyed hashes, never the
-password), and the failures of each address. Guarantees that a wrong password, an unknown user and a forgotten
-one take the same time and get the same answer; that guessing is slowed for each failure and stopped for a while
-after `FAILURES_MOST` within `FAILURES_S`; that at most `CHECKS_AT_ONCE` hashes are computed, since each takes
-tens of megabytes. Refuses to answer what it could not check: that is `AuthTrouble`, a 454, never a 535.
+Owns the hashes, and decides what is checked and what is answered without. Guarantees that a wrong password, an
+unknown user and a forgotten one take the same time and get the same answer; that at most `CHECKS_AT_ONCE` hashes are
+computed ever, since each takes tens of megabytes, in turn between origins (`relay.smtp.guesses`); that a check which
+was begun is noted whether or not anybody still waits for it; that one origin gets at most `FAILURES_MOST` different
+wrong logins checked within `FAILURES_S`, those under way included, and `CHECKS_EACH` at the same time.
+
+An origin with too many of either hears `TooManyLogins`, right password or not. Only a login that was right from there
+a short while ago passes, as long as not more than `LOOKS_MOST` others have been tried on its user meanwhile: without
+that end, the exception would answer guesses for nothing. Refuses to answer what it could not check: that is
+`AuthTrouble`, a 454, never a 535.
 """
 
 from __future__ import annotations
@@ -12,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,13 +24,16 @@ from functools import lru_cache
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 
-REMEMBER_S = 60.0
-REMEMBERED_MOST = 1024
+from relay.smtp.guesses import FAILURES_S, Guesses, Record, origin_of
+from relay.smtp.remembered import Remembered
+from relay.smtp.turns import Turns
+
 CHECKS_AT_ONCE = 2
-SLOWDOWN_S = (0.5, 1.0, 2.0, 4.0)  # for the first failure of an address, the second, ...; the last repeats
+CHECKS_EACH = 8  # under way for one origin, waiting ones included
+CHECKS_MOST = 256  # under way for all of them
+SLOWDOWN_S = (0.5, 1.0, 2.0, 4.0)  # for the first wrong login of an origin, the second, ...; the last repeats
 FAILURES_MOST = 20
-FAILURES_S = 600.0
-_ADDRESSES_MOST = 4096
+LOOKS_MOST = 20
 
 _HASHER = PasswordHasher()
 
@@ -37,6 +44,10 @@ class AuthTrouble(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class TooManyLogins(AuthTrouble):
+    """A login was not checked, because of others from the same origin or because of how many there are in all."""
 
 
 def hash_password(password: str) -> str:
@@ -52,16 +63,15 @@ class Clock:
     pause: Callable[[float], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class _Failures:
-    """When logins from one address failed, within the last FAILURES_S."""
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A login that is asked for; `stored` is None for a user that there is not."""
 
-    times: deque[float] = field(default_factory=deque)
-
-    def recent(self, now: float) -> int:
-        while self.times and self.times[0] <= now - FAILURES_S:
-            self.times.popleft()
-        return len(self.times)
+    origin: str
+    user: str
+    password: bytes = field(repr=False)
+    stored: str | None = field(repr=False)
+    mark: bytes  # what is kept of it; useless without this process's key
 
 
 class Logins:
@@ -71,9 +81,10 @@ class Logins:
         self._users = dict(users)
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._remembered: OrderedDict[bytes, float] = OrderedDict()
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
-        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._remembered = Remembered()
+        self._failures = Guesses()
+        self._turns = Turns(CHECKS_AT_ONCE)
+        self._under_way: dict[tuple[str, bytes], asyncio.Task[bool]] = {}
 
     def __bool__(self) -> bool:
         """Whether there is anybody who could log in."""
@@ -85,49 +96,87 @@ class Logins:
 
     async def check(self, user: str, password: bytes, address: str) -> bool:
         """Whether this is the user's password; a wrong one is answered late. Raises AuthTrouble."""
-        failures = self._of(address)
-        if failures.recent(self._clock.now()) >= FAILURES_MOST:
-            raise AuthTrouble(f"{FAILURES_MOST} failed logins from {address} within {FAILURES_S:.0f} s")
-        if await self._is_right(user, password):
+        attempt = self._attempt(user, password, address)
+        record = self._failures.of(attempt.origin)
+        if await self._is_right(attempt, record):
             return True
-        failures.times.append(self._clock.now())
-        await self._clock.pause(SLOWDOWN_S[min(len(failures.times), len(SLOWDOWN_S)) - 1])
+        wrong = max(1, record.wrong.count(self._clock.now()))
+        await self._clock.pause(SLOWDOWN_S[min(wrong, len(SLOWDOWN_S)) - 1])
         return False
 
-    async def _is_right(self, user: str, password: bytes) -> bool:
+    def _attempt(self, user: str, password: bytes, address: str) -> _Attempt:
         stored = self._users.get(user)
-        mark = self._mark(user, password, stored or "")
-        if stored is not None and self._remembers(mark):
-            return True
-        async with self._checks:
-            right = await asyncio.to_thread(_verify, stored or _decoy(), password)
-        if right and stored is not None:
-            self._remember(mark)
-            return True
-        return False
-
-    def _mark(self, user: str, password: bytes, stored: str) -> bytes:
-        """What is remembered of a login that was right; useless without this process's key."""
-        parts = (user.encode("utf-8", "surrogateescape"), password, stored.encode())
+        parts = (user.encode("utf-8", "surrogateescape"), password, (stored or "").encode())
         text = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self._key, text, "sha256")
+        return _Attempt(origin_of(address), user, password, stored, hmac.digest(self._key, text, "sha256"))
 
-    def _remembers(self, mark: bytes) -> bool:
-        until = self._remembered.get(mark)
-        return until is not None and self._clock.now() < until
+    async def _is_right(self, attempt: _Attempt, record: Record) -> bool:
+        if record.wrong.has(attempt.mark, self._clock.now()):
+            return False
+        refusal = self._refusal(attempt.origin, record)
+        if self._knows(attempt, record, closed=refusal is not None):
+            return True
+        task = self._under_way.get((attempt.origin, attempt.mark))
+        if task is None:
+            if refusal is not None:
+                self._note_look(attempt, record)
+                raise TooManyLogins(refusal)
+            task = self._begin(attempt, record)
+        return await asyncio.shield(task)  # which goes on when its client goes away
 
-    def _remember(self, mark: bytes) -> None:
-        self._remembered[mark] = self._clock.now() + REMEMBER_S
-        self._remembered.move_to_end(mark)
-        while len(self._remembered) > REMEMBERED_MOST:
-            self._remembered.popitem(last=False)
+    def _refusal(self, origin: str, record: Record) -> str | None:
+        """Why no new check is begun for this origin, or None."""
+        if record.wrong.count(self._clock.now()) + record.under_way >= FAILURES_MOST:
+            return f"{FAILURES_MOST} different logins from {origin} failed within {FAILURES_S:.0f} s"
+        if record.under_way >= CHECKS_EACH:
+            return f"{CHECKS_EACH} logins from {origin} are being checked"
+        if len(self._under_way) >= CHECKS_MOST:
+            return f"{CHECKS_MOST} logins are being checked"
+        return None
 
-    def _of(self, address: str) -> _Failures:
-        failures = self._failures.setdefault(address, _Failures())
-        self._failures.move_to_end(address)
-        while len(self._failures) > _ADDRESSES_MOST:
-            self._failures.popitem(last=False)
-        return failures
+    # What is remembered
+
+    def _knows(self, attempt: _Attempt, record: Record, *, closed: bool) -> bool:
+        now = self._clock.now()
+        if closed:
+            here = self._remembered.here(attempt.origin, attempt.user, now)
+            known = here == attempt.mark and record.looks.count(now) < LOOKS_MOST
+        else:  # a wrong guess is going to be checked, and counted
+            known = self._remembered.has(attempt.mark, now)
+        if known:
+            self._keep(attempt)
+        return known
+
+    def _note_look(self, attempt: _Attempt, record: Record) -> None:
+        """Somebody has learned that this is not the login that is remembered, if there is one."""
+        now = self._clock.now()
+        if self._remembered.here(attempt.origin, attempt.user, now) is not None:
+            record.looks.add(attempt.mark, now)
+
+    def _keep(self, attempt: _Attempt) -> None:
+        self._remembered.keep(attempt.mark, attempt.origin, attempt.user, self._clock.now())
+
+    # What is computed
+
+    def _begin(self, attempt: _Attempt, record: Record) -> asyncio.Task[bool]:
+        """A task of ours, which all wait for who ask the same from the same origin."""
+        record.under_way += 1
+        task = asyncio.get_running_loop().create_task(self._compute(attempt, record))
+        self._under_way[attempt.origin, attempt.mark] = task
+        return task
+
+    async def _compute(self, attempt: _Attempt, record: Record) -> bool:
+        try:
+            async with self._turns.turn(attempt.origin):
+                right = await asyncio.to_thread(_verify, attempt.stored, attempt.password)
+        finally:
+            record.under_way -= 1
+            del self._under_way[attempt.origin, attempt.mark]
+        if right and attempt.stored is not None:
+            self._keep(attempt)
+            return True
+        record.wrong.add(attempt.mark, self._clock.now())
+        return False
 
 
 @lru_cache(maxsize=1)
@@ -136,9 +185,9 @@ def _decoy() -> str:
     return _HASHER.hash(secrets.token_bytes(32))
 
 
-def _verify(stored: str, password: bytes) -> bool:
+def _verify(stored: str | None, password: bytes) -> bool:
     try:
-        return _HASHER.verify(stored, password)
+        return _HASHER.verify(_decoy() if stored is None else stored, password)
     except VerifyMismatchError:
         return False
     except (InvalidHashError, Argon2Error) as error:

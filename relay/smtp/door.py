@@ -33,8 +33,10 @@ class Door:
         return address is not None and any(address in network for network in self.proxies)
 
     def takes_logins(self, peer: str | None, *, tls: bool) -> bool:
-        """Whether a password may be said on this connection (RFC 4954 section 4)."""
-        if tls or self.auth_without_tls == "always":
+        """Whether a password may be said on this connection (RFC 4954 section 4): where TLS is due, over TLS alone."""
+        if tls or self.require_tls:
+            return tls
+        if self.auth_without_tls == "always":
             return True
         address = _address(peer)
         return self.auth_without_tls == "loopback" and (peer is None or (address is not None and address.is_loopback))

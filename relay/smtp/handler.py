@@ -160,7 +160,7 @@ class Dialogue:
             self._book = book
             self.client = replace(self.client, name=self._rule.name if self._rule else "")
         if self._rule is None:
-            raise Rejection(replies.NOT_A_CLIENT)
+            raise Rejection(replies.NOT_A_CLIENT if self.client.user is None else replies.USER_NOT_FROM_HERE)
         return self._rule
 
 

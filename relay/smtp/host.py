@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
 
 from relay.model import Reply
 from relay.observe.log import Journal
@@ -11,6 +12,8 @@ from relay.smtp import clocks
 from relay.smtp.auth import Logins
 from relay.smtp.collector import Collector
 from relay.smtp.handler import Dialogue
+
+T = TypeVar("T")
 
 
 class Connection(Protocol):
@@ -39,6 +42,9 @@ class Host(Protocol):
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
+
+    def see_through(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run work to its end, whatever becomes of the connection that it was begun for."""
 
     def hold(self, collector: Collector) -> bool:
         """Account for the bytes a collector holds; False when they are too many."""

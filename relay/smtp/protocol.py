@@ -32,6 +32,7 @@ from relay.smtp.host import Host
 from relay.smtp.proxy_header import ProxyHeader, Source, Unnamed
 
 _COMMAND_BYTES = 2048  # RFC 5321 section 4.5.3.1.4 asks for 512, parameters of extensions come on top
+AUTH_LINE_BYTES = 12_288  # RFC 4954 section 4, for each line of an exchange; some send all of it in the first
 _READER_BYTES = 16 * 1024  # commands that wait for their turn; reading stops at twice this
 _REPLY_BYTES = 64 * 1024  # replies that a client has not read yet, before we stop answering it
 _HANDSHAKE_S = 30
@@ -228,8 +229,11 @@ class SmtpProtocol(SMTP):
 
     # What is heard
 
-    async def next_line(self, limit: int = _COMMAND_BYTES) -> bytes:
-        """The next line without its ending; raises IncompleteReadError at the end of the input, or Rejection."""
+    async def next_line(self, limit: int | None = None) -> bytes:
+        """The next line without its ending; raises IncompleteReadError at the end of the input, or Rejection.
+
+        A command, which AUTH alone makes long, or a line of up to `limit` bytes with its ending.
+        """
         if b"\n" not in self._reader._buffer:  # type: ignore[attr-defined] # see the module's docstring
             self.flush()
             if self.transport is not None and self.transport.get_write_buffer_size() > _REPLY_BYTES:
@@ -239,7 +243,7 @@ class SmtpProtocol(SMTP):
         except asyncio.LimitOverrunError as error:
             await self._skip_line(error.consumed)
             raise Rejection(replies.COMMAND_TOO_LONG) from None
-        if len(line) > limit:
+        if len(line) > (limit or _room_for(line)):
             raise Rejection(replies.COMMAND_TOO_LONG)
         return line.rstrip(b"\r\n")
 
@@ -375,6 +379,10 @@ class SmtpProtocol(SMTP):
         self._early_tls = b""
         await handshake
         self.dialogue.encrypted()
+
+
+def _room_for(command: bytes) -> int:
+    return AUTH_LINE_BYTES if command[:5].upper() == b"AUTH " else _COMMAND_BYTES
 
 
 def _feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:

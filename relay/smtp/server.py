@@ -14,7 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from relay import replies
 from relay.intake import Intake
@@ -30,6 +30,8 @@ from relay.smtp.session import Session
 from relay.smtp.sockets import OpenSocket
 
 BACKLOG = 2048
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Server:
         self._connections: dict[Connection, str] = {}
         self._per_client: Counter[str] = Counter()
         self._messages: set[asyncio.Task[Any]] = set()
+        self._seen_through: set[asyncio.Task[Any]] = set()
         self._handed_on: Counter[int] = Counter()  # collectors whose content a message under way still needs
         self._draining = False
         self._quiet = asyncio.Event()
@@ -178,6 +181,13 @@ class Server:
             self._note_quiet()
 
         task.add_done_callback(done)
+        return task
+
+    def see_through(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run work to its end, whatever becomes of the connection that it was begun for; the drain waits for none."""
+        task = self.loop.create_task(work)
+        self._seen_through.add(task)
+        task.add_done_callback(self._seen_through.discard)
         return task
 
     def hold(self, collector: Collector) -> bool:

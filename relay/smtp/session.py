@@ -15,12 +15,11 @@ from relay import replies
 from relay.errors import Rejection
 from relay.model import Reply
 from relay.smtp import sasl
-from relay.smtp.auth import AuthTrouble
+from relay.smtp.auth import AuthTrouble, TooManyLogins
 from relay.smtp.door import Door
 from relay.smtp.host import Host
-from relay.smtp.protocol import SmtpProtocol
+from relay.smtp.protocol import AUTH_LINE_BYTES, SmtpProtocol
 
-_AUTH_LINE_BYTES = 12_288  # RFC 4954 section 4
 _PARTING_S = 1.0  # in a drain, time for the QUIT of a client whose message is done: some take 421 for a failure
 _GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 # What is a command for certain, and no line of a message that came uninvited.
@@ -141,7 +140,7 @@ class Session(SmtpProtocol):
 
     def _hint(self, reply: Reply) -> Reply:
         """Nobody's client may become somebody's by logging in, where that is possible."""
-        if reply != replies.NOT_A_CLIENT or not self._host.logins or self.dialogue.client.user:
+        if reply != replies.NOT_A_CLIENT or not self._host.logins:
             return reply
         if self._offers_auth():
             return replies.NEED_AUTH
@@ -205,17 +204,27 @@ class Session(SmtpProtocol):
         self._need_helo()
         self._check_auth(arg)
         login = await self._ask(arg or "")
-        try:
-            right = await self._host.logins.check(login.user, login.password, self.dialogue.client.peer)
-        except AuthTrouble as trouble:
-            self._host.journal.login_unchecked(self.dialogue.client, login.user, trouble.reason)
-            raise Rejection(replies.LOGIN_TROUBLE) from None
-        if not right:
-            self._logins_left -= 1
-            self._host.journal.login_failed(self.dialogue.client, login.user)
-            raise Rejection(replies.BAD_LOGIN)
+        # Shielded: who goes away without waiting is still in the log, with what was found.
+        refusal = await asyncio.shield(self._host.see_through(self._refusal_of(login)))
+        if refusal is not None:
+            raise Rejection(refusal)
         self.dialogue.log_in(login.user)
         self.say(replies.LOGGED_IN)
+
+    async def _refusal_of(self, login: sasl.Login) -> Reply | None:
+        """Check a login and write down what came of it; None when it is right."""
+        client, journal = self.dialogue.client, self._host.journal
+        try:
+            right = await self._host.logins.check(login.user, login.password, client.peer)
+        except AuthTrouble as trouble:
+            self._logins_left -= isinstance(trouble, TooManyLogins)  # what is our own fault costs no client its budget
+            journal.login_unchecked(client, login.user, trouble.reason)
+            return replies.LOGIN_TROUBLE
+        if right:
+            return None
+        self._logins_left -= 1
+        journal.login_failed(client, login.user)
+        return replies.BAD_LOGIN
 
     def _check_auth(self, arg: str | None) -> None:
         if not self._host.logins:
@@ -238,7 +247,7 @@ class Session(SmtpProtocol):
             while True:
                 if answer is None:
                     self.say_raw(sasl.challenge(question))
-                    answer = sasl.decode(await self.next_line(_AUTH_LINE_BYTES))
+                    answer = sasl.decode(await self.next_line(AUTH_LINE_BYTES))
                 question = mechanism.send(answer)
                 answer = None
         except StopIteration as done:

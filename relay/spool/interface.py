@@ -3,7 +3,8 @@
 A *mail* is a message as its client submitted it; *parcels* of it, at most 50 recipients each, wait for delivery one by
 one. Whoever works on a parcel holds a *lease* on it: a ticket, which is void once somebody else has claimed the parcel
 or an operator has dropped it. A *lane* is a word by which whoever delivers finds parcels that go the same way; the
-spool gives it no meaning, so that routing can be computed anew at each attempt.
+spool gives it no meaning, so that routing can be computed anew at each attempt, but one: a lane stands below another
+when its name begins with the other's and goes on with U+001F.
 
 All times are seconds since 1970, by the clock of the caller: an engine reads no clock. Every method may raise
 `SpoolTrouble`; then nothing of what was asked for has happened, as far as anybody may rely on it.
@@ -133,7 +134,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The parcels of a query that have one state and lane; `oldest` is when the first of their mails arrived."""
+    """A query's parcels of one state and lane, with those below; `oldest`: when the first of their mails arrived."""
 
     state: State
     lane: str
@@ -144,7 +145,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which parcels; each criterion that is given must be met. `ids` are of parcels or mails.
+    """Which parcels; each criterion that is given must be met. `ids` are of parcels or mails. `lane`: and those below.
 
     `sender` and `recipient` are patterns in the form that `relay.policy.patterns.check_pattern` gives them: an address,
     "@example.com", "@.example.com" (its subdomains), "*" (any address), or "<>" (no sender). Mails arrived before the

@@ -29,13 +29,15 @@ _AGENDA: Final = """
 # A pattern as LIKE compares it, without case, and what must stand before the @ just so
 _MATCHES: Final = "{0} LIKE :{1} ESCAPE '!' AND substr({0}, 1, length(:{1}_local)) = :{1}_local"
 
+_TOP_LANE: Final = "substr(p.lane, 1, ifnull(nullif(instr(p.lane, char(31)), 0) - 1, length(p.lane)))"
+
 _CRITERIA: Final = {
     "ids": """p.number IN (
         SELECT parcels.number FROM json_each(:ids) AS wanted
         JOIN mails ON mails.id = wanted.value ->> 0
         JOIN parcels ON parcels.mail = mails.number AND parcels.position = ifnull(wanted.value ->> 1, position))""",
     "state": "p.state = :state",
-    "lane": "p.lane = :lane",
+    "lane": "(p.lane = :lane OR substr(p.lane, 1, length(:lane) + 1) = :lane || char(31))",
     "sender": _MATCHES.format("m.sender", "sender"),
     "recipient": f"EXISTS (SELECT 1 FROM json_each(p.recipients) WHERE {_MATCHES.format('value', 'recipient')})",  # noqa: S608 - ours
     "arrived_before": "m.arrived < :arrived_before",
@@ -64,8 +66,8 @@ def totals(connection: apsw.Connection) -> tuple[Total, ...]:
 def tally(connection: apsw.Connection, query: Query) -> tuple[Tally, ...]:
     """The parcels of a query by lane and state."""
     where, values = criteria(query)
-    sql = f"""SELECT p.state, p.lane, count(*), sum(json_array_length(p.recipients)), min(m.arrived) FROM {JOINED}
-        WHERE {where} GROUP BY p.lane, p.state ORDER BY p.lane, p.state"""  # noqa: S608 - our own words
+    sql = f"""SELECT p.state, {_TOP_LANE} AS top, count(*), sum(json_array_length(p.recipients)), min(m.arrived)
+        FROM {JOINED} WHERE {where} GROUP BY top, p.state ORDER BY top, p.state"""  # noqa: S608 - our own words
     return tuple(Tally(State(state), *rest) for state, *rest in connection.execute(sql, values))
 
 

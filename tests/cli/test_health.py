@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from relay.cli.health import health, probe
+from relay.cli.health import UPSTREAM_S, health, probe
+from relay.delivery import upstream
 from relay.observe.admin import Admin
 from relay.observe.metrics import Metrics
 from relay.settings.addresses import TcpAddress
@@ -32,14 +33,17 @@ class Relay:
     def ready(self) -> str | None:
         return self.reason
 
+    async def upstream(self) -> dict[str, bool]:
+        return self.regions
+
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
     relay = Relay()
     relay.regions = {}
     admin = Admin(
-        TcpAddress("127.0.0.1", 0), Metrics("1"), ready=relay.ready, upstream=lambda: relay.regions, status=dict,
-        report=lambda error: pytest.fail(str(error)),
+        TcpAddress("127.0.0.1", 0), Metrics("1"), ready=relay.ready, upstream=relay.upstream,
+        scraped=lambda: None, status=dict, report=lambda error: pytest.fail(str(error)),
     )  # fmt: skip
     (address,) = await admin.start()
     relay.port = int(address.rpartition(":")[2])
@@ -102,6 +106,11 @@ async def test_nobody_there_is_1(tmp_path: Path, unused_tcp_port: int) -> None:
 
     assert result.exit_code == 1
     assert f"no answer from 127.0.0.1:{unused_tcp_port}" in result.output
+
+
+def test_the_relay_has_time_to_find_out_whether_ses_is_up() -> None:
+    """A region that cannot be reached is heard of as `down`, not as a relay that does not answer."""
+    assert UPSTREAM_S > upstream.TIMEOUT_S + 1
 
 
 def test_a_relay_that_hangs_is_not_waited_for(silent_port: int) -> None:

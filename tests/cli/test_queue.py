@@ -12,6 +12,7 @@ import pytest
 from queue_parts import CLIENT, DAY, LATER, Kit, posting, some_mail
 
 from relay.model import Client
+from relay.policy.lanes import lane_below
 from relay.spool.interface import Action
 
 
@@ -68,6 +69,19 @@ def test_a_table_has_a_line_for_each_parcel_and_a_sum(filled: Kit) -> None:
 def test_filters_are_those_of_the_configuration(filled: Kit, words: list[str], found: list[str]) -> None:
     """Patterns and durations mean what they mean there, and every one must be met."""
     assert filled.ids(*words) == found
+
+
+def test_mail_that_ses_refuses_is_listed_with_its_identity(filled: Kit) -> None:
+    """However its lane is called: operators know identities."""
+    filled.fill(posting("dddd", lane=lane_below("shop", "billing", "app@example.com")))
+
+    assert filled.ids("--identity", "shop") == ["aaaa.1", "dddd.1"]
+    told = filled.told("list", "--identity", "shop")
+    assert {one["identity"] for one in told["parcels"]} == {"shop"}
+    assert [row[6] for row in rows(filled.queue("list", "--identity", "shop").output)[1:]] == ["shop", "shop"]
+    assert "identity  shop" in filled.queue("show", "dddd").output
+    assert filled.queue("drop", "--identity", "shop", "--yes").exit_code == 0
+    assert filled.ids("--identity", "shop") == []
 
 
 @pytest.mark.parametrize(

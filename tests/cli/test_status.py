@@ -30,6 +30,9 @@ class Relay:
     def ready(self) -> str | None:
         return self.reason
 
+    async def upstream(self) -> dict[str, bool]:
+        return self.regions
+
     def section(self) -> dict[str, Any]:
         return {"bind": f"127.0.0.1:{self.port}"}
 
@@ -38,8 +41,8 @@ class Relay:
 async def relay() -> AsyncIterator[Relay]:
     relay = Relay()
     admin = Admin(
-        TcpAddress("127.0.0.1", 0), Metrics("1"), ready=relay.ready, upstream=lambda: relay.regions, status=dict,
-        report=lambda error: pytest.fail(str(error)),
+        TcpAddress("127.0.0.1", 0), Metrics("1"), ready=relay.ready, upstream=relay.upstream,
+        scraped=lambda: None, status=dict, report=lambda error: pytest.fail(str(error)),
     )  # fmt: skip
     (address,) = await admin.start()
     relay.port = int(address.rpartition(":")[2])

@@ -14,6 +14,6 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loops for each test of this folder."""
     loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-    if item.path.name.startswith(("test_ses_smtp", "test_ses_api_failures")):
+    if item.path.name.startswith(("test_ses_smtp", "test_ses_api_failures", "test_reach")):
         loops["uvloop"] = uvloop.new_event_loop
     return loops

@@ -21,7 +21,7 @@ from relay.spool.interface import Query, Spooled, State
 from relay.spool.opening import Opening
 from relay.spool.sqlite import share_spool
 
-SHOP = "shop@example.com"
+SHOP, NEWS = "shop@example.com", "news@example.com"
 MESSAGE = b"From: shop@example.com\r\nTo: ann@customer.example\r\nSubject: hi\r\n\r\nhello\r\n"
 QUEUED = re.compile(r"2\.0\.0 Ok queued as ([0-9a-f]{16})")
 DOWN = Fault(action="error")
@@ -223,13 +223,40 @@ async def test_an_identity_that_ses_refuses_waits_for_its_owner(bench: Bench, sp
     )
     for _ in range(3):
         id_of(await submit(relay, SHOP, MESSAGE))
-    held = await relay.event("identity_held")
+    held = await relay.event("held")
     [notice] = await bench.ses.wait_for(1)
 
-    assert held["identity"] == "example.com"
+    assert (held["identity"], held["sender"]) == ("example.com", SHOP)
     assert (notice.sender, notice.recipients) == ("mailer-daemon@example.net", ("ops@example.net",))
     assert len(await parcels(spool, state=State.QUEUED, lane="example.com")) == 3
     assert len(bench.ses.turned_away) <= 4
+
+
+@pytest.mark.parametrize("acknowledge", ["on_delivery", "on_spool"])
+@pytest.mark.parametrize("refused", [1, 5])
+async def test_one_clients_refused_mail_keeps_no_other_client_from_sending(
+    bench: Bench, spool: Path, acknowledge: str, refused: int
+) -> None:
+    """A policy that lets an identity be used by some addresses only, and a client that sends as another."""
+    bench.ses.faults.add(Fault(action="refuse", code="AccessDenied", status=403, text="not authorized", sender=NEWS))
+    clients = [{"name": "news", "networks": ["127.0.0.2"]}, {"name": "shop", "networks": ["127.0.0.1"]}]
+    delivery = {"acknowledge": acknowledge, "configuration_errors": "defer"}
+    relay = await bench.start(**settings(spool, delivery=delivery, clients=clients))
+    bad = [
+        id_of(await submit(relay, NEWS, MESSAGE.replace(SHOP.encode(), NEWS.encode()), peer="127.0.0.2"))
+        for _ in range(refused)
+    ]
+    await relay.event("delivery", min(refused, 3))
+    for _ in range(3):
+        assert (await submit(relay, SHOP, MESSAGE))[0] == 250
+    got = await bench.ses.wait_for(3)
+
+    assert [one.sender for one in got] == [SHOP] * 3
+    left = await parcels(spool)
+    assert {one.mail for one in left if one.envelope.sender == NEWS} == set(bad)
+    assert {(one.client.name, one.state) for one in left if one.mail in bad} == {("news", State.QUEUED)}
+    held = [(event["client"], event["sender"]) for event in relay.log if event["event"] == "held"]
+    assert held == ([("news", NEWS)] if refused >= 3 else [])
 
 
 async def test_a_second_relay_on_the_same_spool_does_not_start(bench: Bench, spool: Path) -> None:

@@ -84,8 +84,7 @@ async def test_nobody_is_connected_to_where_nothing_is_sent(bench: Bench, unused
 @pytest.mark.parametrize("up", [True, False])
 async def test_health_waits_for_the_answer(bench: Bench, unused_tcp_port: int, up: bool) -> None:
     """An exit status for probes of containers."""
-    changes = {} if up else {"ses": {"smtp_endpoint": f"127.0.0.1:{unused_tcp_port}"}}
-    relay = await bench.start(**changes)
+    relay = await bench.start(ses={} if up else {"smtp_endpoint": f"127.0.0.1:{unused_tcp_port}"})
     config = bench.write({**bench.config(), "admin": {"bind": f"127.0.0.1:{relay.admin_port}"}}, "prober.yaml")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "relay", "health", "--upstream", "--json", "--config", str(config),

@@ -24,14 +24,18 @@ class World:
     broken: Exception | None = None
     errors: list[Exception] = field(default_factory=list)
     time: float = 1000.0
+    scrapes: list[float] = field(default_factory=list)
 
     def ready(self) -> str | None:
         if self.broken:
             raise self.broken
         return self.reason
 
-    def upstream(self) -> Mapping[str, bool]:
+    async def upstream(self) -> Mapping[str, bool]:
         return self.regions
+
+    def scraped(self) -> None:
+        self.scrapes.append(self.time)
 
     def status(self) -> Mapping[str, object]:
         return self.facts
@@ -62,7 +66,7 @@ def metrics() -> Metrics:
 def endpoint(world: World, metrics: Metrics, bind: TcpAddress) -> Admin:
     return Admin(
         bind, metrics, ready=world.ready, status=world.status, report=world.errors.append, upstream=world.upstream,
-        now=world.now,
+        scraped=world.scraped, now=world.now,
     )  # fmt: skip
 
 
@@ -151,6 +155,22 @@ async def test_metrics_are_served_in_both_forms(port: int, metrics: Metrics) -> 
     assert "\nses_relay_connections 7.0\n" in plain.body
     assert modern.headers["Content-Type"].startswith("application/openmetrics-text")
     assert modern.body.endswith("# EOF\n")
+
+
+async def test_what_is_asked_for_is_known_before_the_metrics_are_read(
+    port: int, world: World, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever keeps a gauge that nobody else asks about is told of every scrape, and of nothing but scrapes."""
+    monkeypatch.setattr(world, "scraped", lambda: metrics.upstream({"us-west-2": True}))
+    admin = endpoint(world, metrics, TcpAddress("127.0.0.1", 0))
+    (address,) = await admin.start()
+    page = (await ask(int(address.rpartition(":")[2]), "/metrics")).body
+    await admin.stop()
+    for path in ("/healthz", "/readyz", "/readyz?upstream=1", "/"):
+        await ask(port, path)
+
+    assert '\nses_relay_upstream_up{region="us-west-2"} 1.0\n' in page
+    assert world.scrapes == []
 
 
 async def test_the_loop_lag_is_measured_while_the_endpoint_is_up(port: int) -> None:

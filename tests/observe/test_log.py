@@ -81,12 +81,47 @@ async def test_a_log_that_cannot_be_written_keeps_no_mail_from_its_answer() -> N
     assert said.splitlines()[-1].startswith(b"221")
 
 
-@pytest.mark.parametrize("local", ["o'brien", '"john smith"', '"a\\"b"', "plain+tag"])
-async def test_masked_means_every_kind_of_local_part(local: str) -> None:
-    output = io.StringIO()
-    journal = Journal(open_log("json", "debug", output), Metrics("test"), masked=True)
-    journal.refused(Client("s", "192.0.2.1", "x"), NO_RULE, f"MAIL FROM:<{local}@example.com>")
-    assert json.loads(output.getvalue())["command"] == "MAIL FROM:<***@example.com>"
+def journal(output: io.StringIO, *, masked: bool = True) -> Journal:
+    """Which writes JSON."""
+    return Journal(open_log("json", "debug", output), Metrics("test"), masked=masked)
+
+
+async def test_masked_means_everything_that_is_said_of_a_session() -> None:
+    """Commands, and names in logins, which are addresses too."""
+    output, client = io.StringIO(), Client("s", "192.0.2.1", "x")
+    journal(output).refused(client, NO_RULE, "MAIL FROM: secret person @nowhere.example")
+    journal(output).login_failed(client, 'secret"person@nowhere.example')
+    journal(output).login_unchecked(client, "secret person@nowhere.example", "too many")
+    command, *users = map(json.loads, output.getvalue().splitlines())
+    assert command["command"] == "MAIL FROM:***"
+    assert [line["user"] for line in users] == ["***@nowhere.example"] * 2
+
+
+async def test_masked_means_everything_that_is_said_of_a_message() -> None:
+    """Also the user that sent it and its Message-ID."""
+    headers = b"Message-ID: <secret,person@inside.example>\r\n"
+    async with listener.running() as relay:
+        relay.intake._journal.change(open_log("json", "debug", relay.output), masked=True)
+        await say(relay.port, MAIL.replace(b"<a@", b'<"secret \\"person"@') % headers)
+        [line] = relay.events("message")
+    assert (line["sender"], line["recipients"]) == ("***@example.com", ["***@example.org"])
+    assert line["message_id"] == "***@inside.example>"
+    assert "secret" not in json.dumps(line)
+
+
+async def test_a_user_name_of_any_length_makes_no_line_of_any_length() -> None:
+    output, client = io.StringIO(), Client("s", "192.0.2.1", "x")
+    for masked in (True, False):
+        journal(output, masked=masked).login_failed(client, "x" * 9000)
+    assert [len(json.loads(line)["user"]) for line in output.getvalue().splitlines()] == [256, 256]
+
+
+async def test_a_message_id_of_any_length_makes_no_line_of_any_length() -> None:
+    async with listener.running() as relay:
+        await say(relay.port, MAIL % (b"Message-ID: <" + b"\xff" * 90_000 + b">\r\n"))
+        [line] = relay.events("message")
+    assert line["outcome"] == "delivered"
+    assert len(line["message_id"]) == 998
 
 
 async def test_a_message_that_is_taken_for_commands_is_not_logged() -> None:

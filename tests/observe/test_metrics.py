@@ -116,6 +116,25 @@ def test_the_pace_is_asked_for_when_somebody_looks(metrics: Metrics) -> None:
     assert [samples(metrics)[series], samples(metrics)[series]] == [10, 5]
 
 
+def test_upstream_has_a_series_for_each_region_of_which_something_is_known(metrics: Metrics) -> None:
+    """A region that a reload took out of use does not stay up for ever."""
+
+    def shown() -> dict[str, float]:
+        return {key: value for key, value in samples(metrics).items() if key.startswith("ses_relay_upstream_up")}
+
+    before = shown()
+    metrics.upstream({"us-west-2": True, "eu-west-1": False})
+    first = shown()
+    metrics.upstream({"eu-west-1": True})
+
+    assert before == {}
+    assert first == {
+        "ses_relay_upstream_up{region=us-west-2}": 1,
+        "ses_relay_upstream_up{region=eu-west-1}": 0,
+    }
+    assert shown() == {"ses_relay_upstream_up{region=eu-west-1}": 1}
+
+
 def test_every_name_is_ours_and_documented(metrics: Metrics) -> None:
     """Nothing but the list is exposed: no series of the library, of Python or of another registry."""
     deliver(metrics)
@@ -128,7 +147,7 @@ def test_every_name_is_ours_and_documented(metrics: Metrics) -> None:
         "ses_relay_messages", "ses_relay_recipients", "ses_relay_delivery_seconds", "ses_relay_message_bytes",
         "ses_relay_rejections", "ses_relay_unknown_outcomes", "ses_relay_throttled", "ses_relay_connections",
         "ses_relay_pace_recipients_per_second", "ses_relay_loop_lag_seconds", "ses_relay_build_info",
-        "ses_relay_queue_messages", "ses_relay_queue_oldest_seconds",
+        "ses_relay_queue_messages", "ses_relay_queue_oldest_seconds", "ses_relay_upstream_up",
     }  # fmt: skip
     assert all(families.values())
 

@@ -22,7 +22,11 @@ KEPT = {
         FROM + b"X-A:\xff\xfe \x1b$B\r\n\t folded \r\n\r\n\0\xff",
         FROM + b"X-A:\xff\xfe \x1b$B\r\n\t folded \r\n\r\n\0\xff",
     ),
-    "blanks before the colon of a kept field": (FROM + b"Subject \t: x\r\n\r\n", FROM + b"Subject \t: x\r\n\r\n"),
+    "blanks before the colon of a kept field": (FROM + b"Subject \t: x : y\r\n\r\n", FROM + b"Subject: x : y\r\n\r\n"),
+    "blanks before the colon of From": (
+        b"FROM : app@example.com\r\nDate \t:\r\n x\r\n\r\nTo : text",
+        b"FROM: app@example.com\r\nDate:\r\n x\r\n\r\nTo : text",
+    ),
     "X-SES stripped": (b"X-SES-SOURCE-ARN: evil\r\n" + FROM + b"\r\n", FROM + b"\r\n"),
     "X-SES in any case": (FROM + b"x-Ses-Tenant: evil\r\nTo: b@c.example\r\n\r\n", FROM + b"To: b@c.example\r\n\r\n"),
     "X-SES folded": (
@@ -88,7 +92,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize(("sent", "follows"), KEPT.values(), ids=KEPT)
 def test_what_is_kept_follows_our_block(sent: bytes, follows: bytes) -> None:
-    """Kept fields and body stay byte for byte and in order; a stray CR or LF becomes CRLF."""
+    """Kept fields and body stay byte for byte and in order; a stray CR or LF becomes CRLF, blanks before a colon go."""
     assert whole(surgery(sent)) == ARNS + follows
 
 
@@ -233,8 +237,17 @@ def test_headers_that_are_there_are_not_added() -> None:
     theirs = FROM + b"DATE : yesterday\r\nmessage-id:\r\n <a@b.example>\r\n"
     result = surgery(theirs + b"\r\n", rules=ADDING)
 
-    assert whole(result) == ARNS + theirs + b"\r\n"
+    assert whole(result) == ARNS + theirs.replace(b"DATE :", b"DATE:") + b"\r\n"
     assert result.message_id == "<a@b.example>"
+
+
+def test_of_a_long_message_id_the_log_gets_the_beginning() -> None:
+    """SES gets all of it, the operator as much as a line of mail may have (RFC 5322 section 2.1.1)."""
+    theirs = b"Message-ID: <" + b"x" * 90_000 + b"\xff>\r\n"
+    result = surgery(FROM + theirs, rules=ADDING)
+
+    assert whole(result).endswith(theirs)
+    assert result.message_id == "<" + "x" * 997
 
 
 def test_nothing_is_added_where_the_rules_say_so() -> None:

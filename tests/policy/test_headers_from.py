@@ -137,6 +137,26 @@ def test_a_missing_from_must_be_covered_too() -> None:
     assert refused.value.reply == HEADER_FROM_NOT_ALLOWED
 
 
+@pytest.mark.parametrize("identity", [IDENTITY, ANY, BY_HEADER], ids=["covered", "any", "by header"])
+def test_a_missing_from_is_read_as_others_read_it(identity: Identity) -> None:
+    """A sender that would be another address once decoded is no From, whoever let it in."""
+    for sender in ("=?utf-8?q?ceo=40bank.example=20=3c?=@example.com", '"a =?x?q?b?="@example.com', "a b@example.com"):
+        with pytest.raises(Rejection) as refused:
+            surgery(b"", sender=sender, identity=identity, rules=ADDING)
+        assert refused.value.reply == BAD_FROM
+
+
+@pytest.mark.parametrize(
+    "sender", ['"a b"@example.com', '"a@b, c"@example.com', r'"a\"\\b"@sub.example.com', "a/b=c@example.com"]
+)
+def test_a_missing_from_may_be_any_address(sender: str) -> None:
+    """Quoting and all: what the parser of envelopes takes, the parser of From reads as the same."""
+    result = surgery(b"", sender=sender, rules=ADDING)
+
+    assert result.header_from == (sender,)
+    assert f"\r\nFrom: {sender}\r\n".encode() in result.content[0]
+
+
 REPLACES = replace(IDENTITY, replace_from="alerts@example.com")
 ALERTS = ARNS + b"From: alerts@example.com\r\n"
 

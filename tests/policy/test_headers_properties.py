@@ -80,7 +80,9 @@ def oracle(header: bytes) -> bytes:
     keeping = True
     for line in header.splitlines(keepends=True):
         if line[:1] not in b" \t":
-            name = line.partition(b":")[0].rstrip(b" \t").lower().decode("ascii")
+            written, colon, value = line.partition(b":")
+            line = written.rstrip(b" \t") + colon + value  # noqa: PLW2901 - as it goes on
+            name = written.rstrip(b" \t").lower().decode("ascii")
             keeping = not name.startswith("x-ses-") and name not in STRIPPED
         if keeping:
             kept.append(line)
@@ -89,7 +91,7 @@ def oracle(header: bytes) -> bytes:
 
 @given(st.lists(fields), st.lists(fields), bodies)
 def test_kept_fields_and_body_are_those_of_the_oracle(before: list[bytes], after: list[bytes], body: bytes) -> None:
-    """The result is our block, the kept fields byte for byte and in order, and the body."""
+    """The result is our block, the kept fields byte for byte (but for blanks before a colon), and the body."""
     header = b"".join([*before, FROM, *after])
 
     assert whole(surgery(header + body)) == ARNS + oracle(header) + body

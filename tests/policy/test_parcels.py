@@ -1,7 +1,6 @@
 """What a parcel takes from the identity, the envelope and the finished message."""
 
 import listener
-
 from hypothesis import given
 from hypothesis import strategies as st
 

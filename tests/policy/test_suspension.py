@@ -42,6 +42,15 @@ def test_one_message_that_is_tried_again_and_again_suspends_nothing() -> None:
     assert way.opens_at == -inf
 
 
+def test_what_counts_may_be_something_else_than_messages() -> None:
+    """Clients, say: many messages of one are one."""
+    way = Suspension(OUTAGE)
+    whose = ["a", "a", "a", "a", "b", "b", "c"]
+
+    counted = [way.trouble(parcel(f"m{number}"), TROUBLE, 0, MIDDLE, who) for number, who in enumerate(whose)]
+    assert counted == [False] * 6 + [True]
+
+
 def test_an_answer_between_them_begins_the_count_anew() -> None:
     way = Suspension(OUTAGE)
     for name in ("a", "b"):

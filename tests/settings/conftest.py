@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from settings_samples import Load, Refuse, Write
+import trustme
+from settings_samples import Load, Pair, Refuse, Write
 
 from relay.settings.load import Loaded, load
 from relay.settings.problems import ConfigurationError
@@ -23,6 +24,14 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         return path
 
     return written
+
+
+@pytest.fixture(scope="session")
+def pair() -> Pair:
+    """What a listener with TLS can use."""
+    leaf = trustme.CA().issue_cert("localhost")
+    certificates = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
+    return Pair(certificates.decode(), leaf.private_key_pem.bytes().decode())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from relay.settings.load import Loaded
 
@@ -12,6 +13,14 @@ IDENTITY = f"""identities:
 """
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g"
 USERS = f"users: {{billing: '{HASH}'}}\n"
+
+
+class Pair(NamedTuple):
+    """A certificate with its chain, and its key: texts of PEM files."""
+
+    certificate: str
+    private_key: str
+
 
 Write = Callable[..., Path]
 Load = Callable[..., Loaded]

@@ -1,6 +1,7 @@
 """Where listeners bind and clients come from."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -98,13 +99,54 @@ def test_what_is_no_network_is_refused(text: str) -> None:
         ["::ffff:0.0.0.0/97", "128.0.0.0/1"],
         ["2000::/3"],
         ["2000::/4", "3000::/4"],
+        ["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"],
+        ["1.0.0.0/8", "2.0.0.0/7", "4.0.0.0/6", "8.0.0.0/5", "16.0.0.0/4", "32.0.0.0/3", "64.0.0.0/2", "128.0.0.0/1"],
+        ["::ffff:0.0.0.0/97", "::ffff:128.0.0.0/98", "::ffff:192.0.0.0/99"],
     ],
 )
 def test_networks_that_hold_the_world_are_recognised(networks: list[str]) -> None:
     assert cover_everything(tuple(parse_network(text) for text in networks))
 
 
-@pytest.mark.parametrize("networks", [[], ["10.0.0.0/8"], ["0.0.0.0/1"], ["2001:db8::/32", "fc00::/7"], ["::1"]])
+@pytest.mark.parametrize(
+    ("left_out", "whole"),
+    [
+        *((own, "0.0.0.0/0") for own in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4")),
+        *((own, "::/0") for own in ("::1/128", "fc00::/7", "fe80::/10", "ff00::/8", "2001:db8::/32")),
+    ],
+)
+def test_the_world_is_where_strangers_come_from(left_out: str, whole: str) -> None:
+    """Who admits everybody but himself, his own networks, or addresses that no host has, admits everybody."""
+    everything: Any = ip_network(whole)
+
+    assert cover_everything(tuple(everything.address_exclude(ip_network(left_out))))
+
+
+@pytest.mark.parametrize("stranger", ["8.8.8.8", "223.255.255.255", "172.32.0.1", "2600::1", "3fff:1000::1"])
+def test_where_one_stranger_is_left_out_somebody_chose(stranger: str) -> None:
+    """There is no telling how many would be too few."""
+    everything: Any = ip_network("::/0" if ":" in stranger else "0.0.0.0/0")
+
+    assert not cover_everything(tuple(everything.address_exclude(ip_network(stranger))))
+
+
+OWN = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "fc00::/7"]
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        [],
+        ["10.0.0.0/8"],
+        ["0.0.0.0/1"],
+        ["128.0.0.0/1"],
+        ["0.0.0.0/1", "128.0.0.0/2"],
+        ["2001:db8::/32", "fc00::/7"],
+        ["::1"],
+        ["2000::/4"],
+        OWN,
+    ],
+)
 def test_narrower_networks_do_not_hold_the_world(networks: list[str]) -> None:
     assert not cover_everything(tuple(parse_network(text) for text in networks))
 
@@ -119,4 +161,4 @@ def test_any_way_to_cut_the_world_in_two_still_holds_it(address: int, prefix: in
         whole[index : index + 1] = whole[index].subnets() if whole[index].prefixlen < 32 else [whole[index]]
 
     assert cover_everything(tuple(whole))
-    assert not cover_everything(tuple(whole[1:]))
+    assert not cover_everything(tuple(network for network in whole if ip_address("8.8.8.8") not in network))

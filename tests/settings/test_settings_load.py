@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from settings_samples import ARN, HASH, IDENTITY, Load, Refuse, Write
+from settings_samples import ARN, HASH, IDENTITY, Load, Pair, Refuse, Write
 
 from relay.arn import parse_identity_arn
 from relay.model import Identity
@@ -34,10 +34,10 @@ GOOD = Path(__file__).parent / "good.yaml"
 
 
 @pytest.fixture
-def good(write: Write) -> Settings:
+def good(write: Write, pair: Pair) -> Settings:
     """The configuration in which every key differs from its default."""
-    write("", "tls/chain.pem")
-    write("", "tls/key.pem")
+    write(pair.certificate, "tls/chain.pem")
+    write(pair.private_key, "tls/key.pem")
     return load(write(GOOD.read_text("utf-8")), {}).settings
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from settings_samples import HASH, Write
+from settings_samples import HASH, Pair, Write
 
 from relay.settings.load import load
 from relay.settings.model import ClientEntry, Listener, Settings, Spool
@@ -84,15 +84,15 @@ def test_the_walk_over_the_schema_finds_keys_at_every_depth() -> None:
     assert len(keys) > 90
 
 
-def test_its_samples_are_right_too(write: Write) -> None:
+def test_its_samples_are_right_too(write: Write, pair: Pair) -> None:
     """Whoever takes a sample out of its comment must not get an error for it."""
     text = _with_samples().replace("tls: none", "tls: starttls")
     for name, content in (("users.yaml", f"billing: '{HASH}'"), ("key", "x"), ("token", "x"), ("smtp", "x")):
         text = text.replace(f"/etc/ses-relay/{name}", name).replace(f"/run/secrets/{name}", name)
         write(content, name)
-    for name in ("fullchain.pem", "key.pem"):
+    for name, content in (("fullchain.pem", pair.certificate), ("key.pem", pair.private_key)):
         text = text.replace(f"/etc/ses-relay/{name}", name)
-        write("", name)
+        write(content, name)
     environ = dict.fromkeys(("SECRET_ACCESS_KEY", "SESSION_TOKEN", "SMTP_PASSWORD"), "x")
 
     loaded = load(write(text), environ)

@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from settings_samples import Pair
 
+from relay.settings.addresses import UnixAddress
 from relay.settings.load import load
+from relay.settings.model import Listener
 from relay.settings.watching import FileWatch
 
 IDENTITY = (
@@ -95,10 +98,11 @@ def test_a_file_that_goes_and_comes_back_is_a_change(file: Path) -> None:
     assert watch.has_changed()
 
 
-def test_every_file_that_a_configuration_names_is_watched(tmp_path: Path) -> None:
-    """Users, secrets, certificates and keys."""
-    for name in ("users.yaml", "secret", "cert.pem", "key.pem"):
-        (tmp_path / name).write_text("s3cret" if name == "secret" else "{}")
+def test_every_file_that_a_configuration_names_is_watched(tmp_path: Path, pair: Pair) -> None:
+    """Users, secrets, certificates and keys, also those of listeners that go on although the file has others."""
+    files = {"users.yaml": "{}", "secret": "s3cret", "cert.pem": pair.certificate, "key.pem": pair.private_key}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o600)
     path = tmp_path / "relay.yaml"
     path.write_text(
@@ -108,5 +112,7 @@ def test_every_file_that_a_configuration_names_is_watched(tmp_path: Path) -> Non
     )
     path.chmod(0o600)
 
-    files = load(path, {}).source.files
-    assert {one.name for one in files} == {"relay.yaml", "users.yaml", "secret", "cert.pem", "key.pem"}
+    standing = Listener(UnixAddress("/run/old"), certificate=Path("/old.pem"), private_key=Path("/old.key"))
+    found = {one.name for one in load(path, {}).source.files}
+    assert found == {"relay.yaml", *files}
+    assert {one.name for one in load(path, {}, standing=[standing]).source.files} == found | {"old.pem", "old.key"}

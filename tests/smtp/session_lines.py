@@ -12,6 +12,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # the real co
 INSIDES = "insides that nobody may see"
 PASSWORD = "correct horse"
 WRONG = "never to be logged"
+WRONG_TOO = "nor this one"
 USERS = {"billing": CHEAP.hash(PASSWORD), BROKEN_USER: "$argon2id$nonsense"}
 SAID: dict[str, Outcome | Exception] = {
     "delivered": listener.DELIVERED,
@@ -54,13 +55,18 @@ LOGINS: dict[str, list[bytes]] = {
     "right, by LOGIN": [b"AUTH LOGIN", b64encode(b"billing"), b64encode(PASSWORD.encode())],
     "right, by login at once": [b"AUTH login " + b64encode(b"billing"), b64encode(PASSWORD.encode())],
     "wrong": [b"AUTH PLAIN " + plain("billing", WRONG)],
+    "wrong, otherwise": [b"AUTH PLAIN " + plain("billing", WRONG_TOO)],
     "wrong, by LOGIN": [b"AUTH LOGIN", b64encode(b"billing"), b64encode(WRONG.encode())],
     "nobody": [b"AUTH PLAIN " + plain("nobody", WRONG)],
+    "nobody, otherwise": [b"AUTH PLAIN " + plain("nobody", WRONG_TOO)],
     "nobody's name": [b"AUTH PLAIN " + plain("", WRONG)],
     "not to be checked": [b"AUTH PLAIN " + plain(BROKEN_USER, WRONG)],
     "for another": [b"AUTH PLAIN " + b64encode(b"ann\0billing\0" + PASSWORD.encode())],
     "given up": [b"AUTH LOGIN", b64encode(b"billing"), b"*"],
     "no base64": [b"AUTH PLAIN", WRONG.encode() + b"!"],
     "endless": [b"AUTH PLAIN", b"A" * 12_300],
+    "endless, at once": [b"AUTH PLAIN " + b"A" * 12_280],
     "too long": [b"AUTH PLAIN", plain("billing", "x" * 5000)],
+    "too long, at once": [b"auth PLAIN " + plain("billing", "x" * 5000)],
+    "long and wrong, at once": [b"Auth Plain " + plain("billing", WRONG * 200)],
 }

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import listener
 from certificates import Pki
-from session_lines import INSIDES, PASSWORD, USERS, WRONG, plain
+from session_lines import INSIDES, PASSWORD, USERS, WRONG, WRONG_TOO, plain
 from session_reference import BILLING_SENDERS, MESSAGE_BYTES, RECIPIENTS, History, House, Session
 
 from relay.policy.admission import ClientRule
@@ -181,7 +181,7 @@ class Scene:
         logged = [(event["peer"], event.get("user"), event["sender"]) for event in self.relay.events("message")]
         assert logged == self.history.messages
         text = self.relay.output.getvalue()
-        for secret in (PASSWORD, WRONG):
+        for secret in (PASSWORD, WRONG, WRONG_TOO):
             encoded = (b64encode(secret.encode()), plain("billing", secret), plain("nobody", secret))
             assert secret not in text
             assert not any(form.decode() in text for form in encoded)

@@ -31,7 +31,7 @@ from session_lines import (
     SENDERS,
 )
 from session_parts import BEHIND, ELSEWHERE, HERE, PATIENCE_S, Place, Scene, Wire, scene
-from session_reference import GUESSES, RECIPIENTS
+from session_reference import GUESSES, LOOKS, RECIPIENTS
 
 from relay.smtp import auth
 
@@ -45,6 +45,7 @@ LINES = st.lists(
     ),
     max_size=8,
 )
+GUESSES_SAID = [how for how in LOGINS if how.startswith(("wrong", "nobody,"))]
 OUTCOMES = st.sampled_from(sorted(SAID))
 PLACES = st.builds(
     Place,
@@ -69,6 +70,7 @@ def _cheap_logins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hashes that cost little, and an address that is closed after few guesses."""
     monkeypatch.setattr(auth, "_HASHER", CHEAP)
     monkeypatch.setattr(auth, "FAILURES_MOST", GUESSES)
+    monkeypatch.setattr(auth, "LOOKS_MOST", LOOKS)
     auth._decoy.cache_clear()
     yield
     auth._decoy.cache_clear()
@@ -110,6 +112,14 @@ class Sessions(RuleBasedStateMachine):
     def log_in(self, how: str, greet: bool, pipelined: bool) -> None:
         """Try to log in; who is not asked for the rest says it all the same."""
         self._say([*([HELLO] if greet else []), *LOGINS[how]], pipelined=pipelined)
+
+    @precondition(lambda self: self.mode == "closed")
+    @rule(hows=st.lists(st.sampled_from([*GUESSES_SAID, *["right, at once"] * 4]), min_size=2, max_size=8))
+    def come_and_log_in(self, hows: list[str]) -> None:
+        """Try one login after the other, each in a session of its own, until the address is closed and beyond."""
+        for how in hows:
+            self.connect(stranger=False)
+            self._say([HELLO, *LOGINS[how], b"QUIT"])
 
     @precondition(lambda self: self.mode != "closed")
     @rule(injected=LINES)
@@ -241,7 +251,8 @@ async def test_after_every_error_the_session_is_what_it_was(pki: Pki, state: str
             await wire.say(*STATES[state])
             for line in (*error, following, *MESSAGES["plain"], b".", b"NOOP", b"QUIT"):
                 await wire.say(line)
-            here.history.guesses.clear()
+            here.history.wrong.clear()
+            here.history.looks.clear()
             here.relay.server.logins._failures.clear()
 
 
@@ -270,3 +281,21 @@ async def test_what_was_said_before_tls_is_forgotten(pki: Pki, before: str) -> N
         wire = await here.connect()
         for line in (*HISTORIES[before], b"QUIT"):
             await wire.say(line)
+
+
+LOGIN_HISTORIES: dict[str, list[str]] = {
+    "never right": ["wrong", "nobody", "right", "wrong", "wrong, otherwise"],
+    "right before": ["right", "wrong", "nobody", "right, by LOGIN", "nobody, otherwise", "right"],
+    "right before, and many guesses after": ["right", "wrong", "nobody", "right", "wrong, otherwise", "right"],
+    "not to be checked": ["wrong", "not to be checked", "nobody", "not to be checked"],
+}
+
+
+@pytest.mark.parametrize("logins", LOGIN_HISTORIES.values(), ids=LOGIN_HISTORIES)
+async def test_logins_are_answered_by_what_has_been_tried_before(pki: Pki, logins: list[str]) -> None:
+    """Each in a session of its own; what one address has tried is nothing to another."""
+    async with scene(Place(auth_without_tls="always", proxied=True), pki) as here:
+        for peer in (BEHIND, ELSEWHERE):
+            for how in logins:
+                wire = await here.connect(peer)
+                await wire.say(HELLO, *LOGINS[how], b"QUIT")

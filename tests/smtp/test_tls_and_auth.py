@@ -6,8 +6,9 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import listener
 import pytest
@@ -190,6 +191,61 @@ def test_require_tls_lets_nothing_through_in_clear(play: Callable[..., Any], pki
 
     said, _ = play(client, door=Door("starttls", pki.server(), require_tls=True))
     assert said == [530, 530, 530, 250, 250]
+
+
+@pytest.mark.parametrize("in_clear", ["always", "loopback", "never"])
+def test_where_tls_is_required_auth_is_offered_after_it_only(
+    play: Callable[..., Any], pki: Pki, in_clear: Literal["always", "loopback", "never"]
+) -> None:
+    """Whoever is offered AUTH sends the password with it, and hears too late that TLS was wanted."""
+
+    def client(port: int) -> tuple[bool, bool]:
+        with smtplib.SMTP("localhost", port, timeout=10) as smtp:
+            smtp.ehlo()
+            before = smtp.has_extn("auth")
+            smtp.starttls(context=pki.client())
+            smtp.login("billing", PASSWORD)
+            return before, smtp.has_extn("auth")
+
+    door = Door("starttls", pki.server(), require_tls=True, auth_without_tls=in_clear)
+    offered, _ = play(client, users=USERS, door=door)
+    assert offered == (False, True)
+
+
+@pytest.mark.parametrize("initial", [True, False])
+def test_a_long_response_is_taken_up_to_12288_octets(play: Callable[..., Any], *, initial: bool) -> None:
+    """RFC 4954 section 4; the line of the command is as long as one of the exchange."""
+    long = "p" * 4096
+    begin = "AUTH PLAIN "
+    room = 12_288 - 2 - (len(begin) if initial else 0)
+
+    def client(port: int) -> list[int]:
+        with smtplib.SMTP("localhost", port, timeout=10) as smtp:
+            smtp.ehlo()
+            codes = []
+            for response in ("A" * (room + 1), "A" * room, plain("billing", long)):
+                if not initial:
+                    assert smtp.docmd(begin)[0] == 334
+                codes.append(smtp.docmd(begin + response if initial else response)[0])
+            return codes
+
+    said, _ = play(client, users={"billing": hash_password(long)})
+    assert said == [500, 501, 235]  # too long, no login, a login
+
+
+def test_a_good_login_from_a_wrong_place_hears_that_the_login_is_good(play: Callable[..., Any]) -> None:
+    """Else its developer looks for the fault in the password."""
+
+    def client(port: int) -> tuple[int, bytes]:
+        with smtplib.SMTP("localhost", port, timeout=10) as smtp:
+            smtp.login("billing", PASSWORD)
+            return smtp.docmd("MAIL FROM:<app@example.com>")
+
+    elsewhere = listener.client_rule("billing", "192.0.2.0/24", users=("billing",), unix=False)
+    elsewhere = replace(elsewhere, networks=elsewhere.networks[:1] if elsewhere.networks else None)
+    said, relay = play(client, users=USERS, clients=[elsewhere, listener.client_rule()])
+    assert said == (550, b"5.7.1 The login is right, but this user may not send from this address")
+    assert relay.events("command_refused")[0]["peer"] in ("127.0.0.1", "::1")
 
 
 def test_what_was_injected_before_tls_is_gone(play: Callable[..., Any], pki: Pki) -> None:

@@ -379,6 +379,33 @@ async def test_addresses_match_as_they_do_in_the_configuration(tmp_path: Path, p
     assert by_sender == {person for person in PEOPLE if index.match(person)}
 
 
+BELOW = "\x1f"
+LANES = ("a", f"a{BELOW}shop{BELOW}x@a.example", f"a{BELOW}", "aa", f"aa{BELOW}shop", "A", "b", f"{BELOW}a", "a%", "")
+
+
+@pytest.mark.parametrize(
+    ("lane", "found"),
+    [
+        ("a", ["a", f"a{BELOW}shop{BELOW}x@a.example", f"a{BELOW}"]),
+        (f"a{BELOW}shop", [f"a{BELOW}shop{BELOW}x@a.example"]),
+        ("aa", ["aa", f"aa{BELOW}shop"]),
+        ("a%", ["a%"]),
+        ("", [f"{BELOW}a", ""]),
+    ],
+)
+async def test_a_lane_is_found_with_those_below_it_and_no_others(tmp_path: Path, lane: str, found: list[str]) -> None:
+    """Also for what an operator does to them; they are claimed each by itself."""
+    async with opened(tmp_path) as spool:
+        for name in LANES:
+            await spool.put(posting(mail(), Part(("someone@customer.example",), 0.0, name)))
+
+        assert [one.part.lane for one in await spool.inspect(Query(lane=lane))] == found
+        tallies = [one for one in await spool.tally(Query()) if one.lane == lane]
+        assert [one.parcels for one in tallies] == ([len(found)] if BELOW not in lane else [])
+        assert await spool.alter(Query(lane=lane), Action.HOLD, 0.0) == len(found)
+        assert len(await claim_all(spool, "a")) == ("a" not in found)
+
+
 async def test_a_tally_counts_what_a_query_finds(tmp_path: Path) -> None:
     """By lane and state, however few a page of it shows."""
     async with opened(tmp_path) as spool:

@@ -210,7 +210,7 @@ def test_what_is_no_database_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(SpoolRefused, match="there is no folder .*nowhere"):
+    with pytest.raises(SpoolRefused, match=r"there is no folder .*nowhere"):
         open_spool(Opening(tmp_path / "nowhere" / "spool.db"), 0.0)
 
 
