@@ -20,12 +20,25 @@ class Mutant:
 
 MACHINE = "tests/smtp/test_session_machine.py::test_sessions_are_those_of_the_reference"
 AFTER_ERRORS = "tests/smtp/test_session_machine.py::test_after_every_error_the_session_is_what_it_was[after RCPT-DATA]"
-RELOAD = "tests/e2e/test_reload_all_or_nothing.py::test_a_reload_is_all_or_nothing"
+LOGIN_HISTORIES = "tests/smtp/test_session_machine.py::test_logins_are_answered_by_what_has_been_tried_before"
+RELOADS = "tests/e2e/test_reload_all_or_nothing.py"
+RELOAD = f"{RELOADS}::test_a_reload_is_all_or_nothing"
+RELOAD_OPENS = f"{RELOADS}::test_clients_that_would_open_the_relay_where_it_listens_are_refused"
+RELOAD_SPOOL = f"{RELOADS}::test_a_spool_that_is_not_there_before_a_restart_changes_nothing"
+CERTIFICATES = "tests/settings/test_settings_certificates.py"
+SETTLEMENT = "tests/delivery/test_settlement.py"
+RUNNER_HOLDS = "tests/delivery/test_queue_runner_holds.py"
+ENDLESS_SENDERS = "tests/delivery/test_holds.py::test_endless_senders_take_no_endless_room"
 
 
 def dialog(name: str) -> str:
     """The test that plays a dialogue of a client."""
     return f"tests/smtp/test_dialogs.py::test_dialog[{name}]"
+
+
+def under_load(name: str) -> str:
+    """A test of many logins over real sockets."""
+    return f"tests/smtp/test_logins_under_load.py::{name}"
 
 
 def upstream(name: str) -> str:
@@ -231,6 +244,48 @@ ADMISSION = (
         (bad_configuration("open_relay_together"),),
     ),
     Mutant(
+        "all unicast addresses are no open relay",
+        "relay/settings/addresses.py",
+        "plain = [*map(_unmapped, networks), *_NO_STRANGERS]",
+        "plain = [*map(_unmapped, networks)]",
+        (bad_configuration("open_relay_unicast"),),
+    ),
+    Mutant(
+        "a reload opens the relay where it listens",
+        "relay/service.py",
+        "standing = relay.settings.listeners\n",
+        "standing = ()\n",
+        (RELOAD_OPENS,),
+    ),
+    Mutant(
+        "clients are not held to the listeners that stay",
+        "relay/settings/exposure.py",
+        'beyond = _reachable(listeners) or _reachable(standing, ", open until a restart,")',
+        "beyond = _reachable(listeners)",
+        ("tests/settings/test_settings_standing.py",),
+    ),
+    Mutant(
+        "encoded-words in envelope addresses accepted",
+        "relay/address.py",
+        "    if _ENCODED_WORD.search(local):\n",
+        "    if False:\n",
+        (dialog("addresses"), "tests/policy/test_mailboxes.py", "tests/test_address.py"),
+    ),
+    Mutant(
+        "encoded-words in plain envelope addresses accepted",
+        "relay/address.py",
+        ' and b"=?" not in match[1]:',
+        ":",
+        (dialog("addresses"),),
+    ),
+    Mutant(
+        "the From that the relay adds is not parsed",
+        "relay/policy/authorship.py",
+        "mailboxes = _parsed(added.encode()) if added else",
+        "mailboxes = (added,) if added else",
+        ("tests/policy/test_headers_from.py::test_a_missing_from_is_read_as_others_read_it",),
+    ),
+    Mutant(
         "what a proxy brings to loopback comes from loopback",
         "relay/settings/exposure.py",
         " and not listener.proxy_protocol_from",
@@ -242,6 +297,20 @@ ADMISSION = (
 # TLS and logins
 
 LOGINS = (
+    Mutant(
+        "a certificate is not tried before it is needed",
+        "relay/settings/exposure.py",
+        "        check_pair(certificate, private_key, profile)\n",
+        "        return\n",
+        (CERTIFICATES,),
+    ),
+    Mutant(
+        "OpenSSL asks for the passphrase of a key",
+        "relay/settings/certificates.py",
+        "context.load_cert_chain(certificate, private_key, password=_no_passphrase)",
+        'context.load_cert_chain(certificate, private_key, password="")',
+        (CERTIFICATES,),
+    ),
     Mutant(
         "STARTTLS keeps the buffer",  # which the library would clear as well, so it has to come back later
         "relay/smtp/protocol.py",
@@ -298,30 +367,29 @@ LOGINS = (
     Mutant(
         "failed logins not counted in a session",
         "relay/smtp/session.py",
-        "            self._logins_left -= 1\n",
+        "        self._logins_left -= 1\n",
         "",
         ("tests/smtp/test_tls_and_auth.py::test_a_wrong_password_is_535_and_the_third_ends_the_session",),
     ),
     Mutant(
         "failed logins not counted by address",
         "relay/smtp/auth.py",
-        "        failures.times.append(self._clock.now())\n",
-        "        failures.times.extend(())\n",
+        "        record.wrong.add(attempt.mark, self._clock.now())\n",
+        "",
         ("tests/smtp/test_auth.py::test_too_many_failures_close_the_address_for_a_while_even_for_the_right_password",),
     ),
     Mutant(
         "wrong password remembered",
         "relay/smtp/auth.py",
-        "            right = await asyncio.to_thread(_verify, stored or _decoy(), password)\n",
-        "            right = await asyncio.to_thread(_verify, stored or _decoy(), password)\n"
-        "        self._remember(mark)\n",
-        ("tests/smtp/test_auth.py::test_each_failure_of_an_address_is_answered_later",),
+        "        if right and attempt.stored is not None:\n",
+        "        self._keep(attempt)\n        if right and attempt.stored is not None:\n",
+        ("tests/smtp/test_auth.py::test_what_is_wrong_at_one_address_is_wrong_at_all",),
     ),
     Mutant(
         "remembered without the password",
         "relay/smtp/auth.py",
-        'parts = (user.encode("utf-8", "surrogateescape"), password, stored.encode())',
-        'parts = (user.encode("utf-8", "surrogateescape"), stored.encode())',
+        'parts = (user.encode("utf-8", "surrogateescape"), password, (stored or "").encode())',
+        'parts = (user.encode("utf-8", "surrogateescape"), (stored or "").encode())',
         ("tests/smtp/test_auth.py::test_a_right_login_is_remembered_for_a_while_and_for_that_password_only",),
     ),
     Mutant(
@@ -330,6 +398,127 @@ LOGINS = (
         '        raise AuthTrouble(f"a hash cannot be checked: {type(error).__name__}") from error\n',
         "        return False\n",
         ("tests/smtp/test_auth.py::test_a_hash_that_cannot_be_checked_is_trouble_and_no_wrong_password",),
+    ),
+    Mutant(
+        "one address may queue any number of logins",
+        "relay/smtp/auth.py",
+        "        if record.under_way >= CHECKS_EACH:\n",
+        "        if False:\n",
+        (
+            under_load("test_one_address_does_not_make_everybody_wait"),
+            "tests/smtp/test_auth.py::test_who_asks_for_many_checks_hears_so_at_once_and_others_do_not_wait_for_them",
+        ),
+    ),
+    Mutant(
+        "logins of one address come before those of others",
+        "relay/smtp/turns.py",
+        "                self._lines[who] = line  # behind everybody else\n",
+        "                self._lines[who] = line\n                self._lines.move_to_end(who, last=False)\n",
+        (under_load("test_one_address_does_not_make_everybody_wait"),),
+    ),
+    Mutant(
+        "any number of hashes at once",
+        "relay/smtp/turns.py",
+        "            self._free -= 1\n",
+        "",
+        (
+            "tests/smtp/test_turns.py::test_whoever_gives_up_all_others_have_their_turn_and_never_too_many",
+            "tests/smtp/test_auth.py::test_who_goes_away_frees_no_place_and_is_counted",
+        ),
+    ),
+    Mutant(
+        "a turn is lost with who gives up",
+        "relay/smtp/turns.py",
+        "            if not turn.cancelled():  # it had come already\n                self._pass_on()\n",
+        "",
+        ("tests/smtp/test_turns.py::test_a_turn_that_comes_to_somebody_who_gives_up_at_that_moment_goes_to_the_next",),
+    ),
+    Mutant(
+        "the check of a login ends with its client",
+        "relay/smtp/auth.py",
+        "return await asyncio.shield(task)",
+        "return await task",
+        ("tests/smtp/test_auth.py::test_who_goes_away_frees_no_place_and_is_counted",),
+    ),
+    Mutant(
+        "what came of a login is not logged when its client has gone",
+        "relay/smtp/session.py",
+        "await asyncio.shield(self._host.see_through(self._refusal_of(login)))",
+        "await self._refusal_of(login)",
+        (under_load("test_who_resets_the_connection_is_logged_counted_and_frees_no_place"),),
+    ),
+    Mutant(
+        "guesses under way are not counted",
+        "relay/smtp/auth.py",
+        " + record.under_way >= FAILURES_MOST:",
+        " >= FAILURES_MOST:",
+        (
+            "tests/smtp/test_auth.py::test_guesses_under_way_are_counted_as_if_they_had_failed",
+            under_load("test_no_more_guesses_are_answered_at_the_same_time_than_one_after_the_other"),
+        ),
+    ),
+    Mutant(
+        "each IPv6 address guesses for itself",
+        "relay/smtp/guesses.py",
+        "_IPV6_PREFIX = 64\n",
+        "_IPV6_PREFIX = 128\n",
+        (under_load("test_an_ipv6_client_cannot_guess_from_each_of_its_addresses"),),
+    ),
+    Mutant(
+        "a closed address locks out who was right there",
+        "relay/smtp/auth.py",
+        "known = here == attempt.mark and record",
+        "known = False and record",
+        (under_load("test_who_was_right_there_still_gets_in_where_others_guess"),),
+    ),
+    Mutant(
+        "a closed address lets in who was right elsewhere",
+        "relay/smtp/auth.py",
+        "known = here == attempt.mark and record",
+        "known = self._remembered.has(attempt.mark, now) and record",
+        ("tests/smtp/test_auth.py::test_a_closed_address_still_lets_in_who_was_right_there",),
+    ),
+    Mutant(
+        "a closed address answers any number of guesses at what is remembered",
+        "relay/smtp/auth.py",
+        " and record.looks.count(now) < LOOKS_MOST",
+        "",
+        ("tests/smtp/test_auth.py::test_a_closed_address_answers_few_guesses_at_what_is_remembered", LOGIN_HISTORIES),
+    ),
+    Mutant(
+        "the same wrong login is checked each time",
+        "relay/smtp/auth.py",
+        "        if record.wrong.has(attempt.mark, self._clock.now()):\n",
+        "        if False:\n",
+        ("tests/smtp/test_auth.py::test_the_same_wrong_login_counts_once_and_costs_one_hash",),
+    ),
+    Mutant(
+        "what a closed address asks for costs its session nothing",
+        "relay/smtp/session.py",
+        "            self._logins_left -= isinstance(trouble, TooManyLogins)",
+        "            pass",
+        (under_load("test_what_a_closed_address_asks_for_counts_against_its_session"),),
+    ),
+    Mutant(
+        "AUTH offered in clear where TLS is required",
+        "relay/smtp/door.py",
+        "        if tls or self.require_tls:\n",
+        "        if tls:\n",
+        ("tests/smtp/test_tls_and_auth.py::test_where_tls_is_required_auth_is_offered_after_it_only",),
+    ),
+    Mutant(
+        "AUTH is no longer than other commands",
+        "relay/smtp/protocol.py",
+        "return AUTH_LINE_BYTES if ",
+        "return _COMMAND_BYTES if ",
+        ("tests/smtp/test_tls_and_auth.py::test_a_long_response_is_taken_up_to_12288_octets",),
+    ),
+    Mutant(
+        "a good login from a wrong place is told that its host is no client",
+        "relay/smtp/handler.py",
+        "replies.NOT_A_CLIENT if self.client.user is None else replies.USER_NOT_FROM_HERE",
+        "replies.NOT_A_CLIENT",
+        ("tests/smtp/test_tls_and_auth.py::test_a_good_login_from_a_wrong_place_hears_that_the_login_is_good",),
     ),
     Mutant(
         "secrets file permission check skipped",
@@ -450,6 +639,13 @@ HEADERS = (
         ("tests/policy/test_headers.py::test_what_is_kept_follows_our_block",),
     ),
     Mutant(
+        "blanks before the colon stay",
+        "relay/policy/fields.py",
+        "        if name == rest:\n",
+        "        if True:\n",
+        ("tests/policy/test_headers.py::test_what_is_kept_follows_our_block",),
+    ),
+    Mutant(
         "Bcc stays",
         "relay/policy/stripping.py",
         "        elif field.name not in strip:\n",
@@ -521,6 +717,46 @@ HEADERS = (
     ),
 )
 
+# What the operator reads
+
+LOGGED = (
+    Mutant(
+        "strangers write on the console as they like",
+        "relay/observe/log_output.py",
+        "rendering = [_printable, plain]",
+        "rendering = [plain]",
+        ("tests/observe/test_log_output.py::test_what_does_not_print_is_escaped_on_the_console",),
+    ),
+    Mutant(
+        "tracebacks come on the console as they are",
+        "relay/observe/log_output.py",
+        "            structlog.processors.format_exc_info,\n",
+        '            *([structlog.processors.format_exc_info] if form == "json" else []),\n',
+        ("tests/observe/test_log_output.py::test_a_traceback_has_its_lines_and_no_escapes",),
+    ),
+    Mutant(
+        "malformed addresses are not masked",
+        "relay/observe/log.py",
+        "mask_command(command) if self._masked else command",
+        "self._hide(command)",
+        ("tests/observe/test_log.py::test_masked_means_everything_that_is_said_of_a_session",),
+    ),
+    Mutant(
+        "parameters of commands are not masked",
+        "relay/observe/masking.py",
+        "word if _HARMLESS.fullmatch(word) else _MASK for",
+        "word for",
+        ("tests/observe/test_masking.py::test_a_command_keeps_its_domain_and_a_malformed_one_its_verb",),
+    ),
+    Mutant(
+        "a Message-ID of any length is logged",
+        "relay/policy/headers.py",
+        "[:_MESSAGE_ID_LOGGED]",
+        "",
+        ("tests/observe/test_log.py::test_a_message_id_of_any_length_makes_no_line_of_any_length",),
+    ),
+)
+
 # What becomes of it
 
 OUTCOMES = (
@@ -585,6 +821,13 @@ OUTCOMES = (
         (RELOAD,),
     ),
     Mutant(
+        "a reload believes in a spool that is not there",
+        "relay/app.py",
+        "        settings = replace(settings, **{key: getattr(self.settings, key) for key in changed})\n",
+        "",
+        (RELOAD_SPOOL,),
+    ),
+    Mutant(
         "reload forgets the rules",
         "relay/app.py",
         "self._intake.change(book, courier)",
@@ -593,4 +836,393 @@ OUTCOMES = (
     ),
 )
 
-MUTANTS = (*DIALOGUE, *ADMISSION, *LOGINS, *LIMITS, *HEADERS, *OUTCOMES)
+# The queue: what was accepted is never lost, nor sent twice
+
+QUEUE = (
+    Mutant(
+        "250 before the commit",
+        "relay/delivery/acceptance.py",
+        "            await self._queue.spool.put(Posting(mail, parts))\n",
+        "            asyncio.ensure_future(self._queue.spool.put(Posting(mail, parts)))\n",
+        ("tests/delivery/test_acceptance.py::test_250_comes_after_the_commit_and_never_before",),
+    ),
+    Mutant(
+        "250 queued although the disk has failed",
+        "relay/delivery/acceptance.py",
+        "            return await self._without_spool(parcels, attempts, trouble)\n",
+        "            return Taken(replies.queued(mail.id), queued=True)\n",
+        ("tests/delivery/test_acceptance.py::test_what_neither_ses_nor_the_disk_takes_stays_with_the_client",),
+    ),
+    Mutant(
+        "5yz on ENOSPC",
+        "relay/replies.py",
+        'SPOOL_FULL = Reply(452, "4.3.1",',
+        'SPOOL_FULL = Reply(552, "5.3.1",',
+        (
+            "tests/delivery/test_acceptance.py::test_a_spool_that_is_not_well_is_told_at_mail",
+            "tests/delivery/test_acceptance.py::test_a_disk_that_fails_at_the_last_moment_is_told_after_the_message",
+        ),
+    ),
+    Mutant(
+        "an attempt that outlives the hold is not leased",
+        "relay/delivery/acceptance.py",
+        "Posting(mail, parts, leased=until)",
+        "Posting(mail, parts)",
+        ("tests/delivery/test_queue_conservation.py",),
+    ),
+    Mutant(
+        "what goes on after the answer is never concluded",
+        "relay/delivery/acceptance.py",
+        "                hand_on(self._conclude(lease, parcel, attempt, identity))\n",
+        "                self._conclude(lease, parcel, attempt, identity).close()\n",
+        ("tests/delivery/test_acceptance.py::test_whatever_comes_of_its_parcels",),
+    ),
+    Mutant(
+        "5yz although some of it was delivered",
+        "relay/delivery/acceptance.py",
+        "if isinstance(first, Failed) and all(map(_is_final, parcels, outcomes)):",
+        "if isinstance(first, Failed):",
+        ("tests/delivery/test_acceptance.py::test_whatever_comes_of_its_parcels",),
+    ),
+    Mutant(
+        "lease never expiring",
+        "relay/spool/ledger.py",
+        "WHERE state = 'queued' AND lane = ? AND due <= ?\n            ORDER BY",
+        "WHERE state = 'queued' AND lane = ? AND due <= ? AND ticket = 0\n            ORDER BY",
+        ("tests/delivery/test_leases.py::test_a_claim_of_what_is_in_hand_brings_its_newer_ticket",),
+    ),
+    Mutant(
+        "lease not renewed",
+        "relay/delivery/leases.py",
+        "        await asyncio.gather(*(self._renew(lease, now + LEASE_S) for lease in ending))\n",
+        "",
+        ("tests/delivery/test_leases.py::test_what_takes_long_is_renewed_and_nobody_else_claims_it",),
+    ),
+    Mutant(
+        "what is in hand is worked on twice",
+        "relay/delivery/leases.py",
+        "            held.parcel, held.until = parcel, until\n            return None\n",
+        "            held.parcel, held.until = parcel, until\n",
+        ("tests/delivery/test_queue_runner_trouble.py::test_a_clock_that_is_set_forward_sends_nothing_twice",),
+    ),
+    Mutant(
+        "a newer ticket is thrown away",
+        "relay/delivery/leases.py",
+        "            held.parcel, held.until = parcel, until\n",
+        "",
+        ("tests/delivery/test_queue_conservation.py",),
+    ),
+    Mutant(
+        "an older ticket voids what was decided",
+        "relay/delivery/settlement.py",
+        "                if done or lease.parcel is parcel:\n",
+        "                if True:\n",
+        ("tests/delivery/test_settlement.py::test_what_was_claimed_again_meanwhile_is_settled_with_its_newer_ticket",),
+    ),
+    Mutant(
+        "a decision is forgotten when the disk fails",
+        "relay/delivery/settlement.py",
+        "                if self.ending:\n",
+        "                if True:\n",
+        ("tests/delivery/test_settlement.py::test_a_decision_is_written_as_soon_as_the_disk_takes_it",),
+    ),
+    Mutant(
+        "bounce of a bounce",
+        "relay/policy/bounces.py",
+        "    if not recipients or unanswerable(report, letterhead):\n",
+        "    if not recipients or not report.sender:\n",
+        ("tests/delivery/test_settlement.py::test_mail_from_nobody_or_from_ourselves_is_never_bounced",),
+    ),
+    Mutant(
+        "notice not in the same step",
+        "relay/delivery/settlement.py",
+        "return await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict, notices=letters))",
+        "done = await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict))\n"
+        "        for letter in letters:\n"
+        "            await self._put(letter)\n"
+        "        return done",
+        (f"{SETTLEMENT}::test_neither_the_dead_letter_is_without_its_bounce_nor_the_other_way_round",),
+    ),
+    Mutant(
+        "NOTIFY=NEVER ignored",
+        "relay/policy/bounces.py",
+        "tuple(one for one in report.recipients if one not in report.silent)",
+        "report.recipients",
+        ("tests/delivery/test_settlement.py::test_who_asked_for_silence_is_in_no_bounce",),
+    ),
+    Mutant(
+        "lost parcel after a split",
+        "relay/spool/ledger.py",
+        "        for position, part in enumerate(others, made + 1):\n",
+        "        for position, part in enumerate(others[1:], made + 1):\n",
+        (
+            "tests/delivery/test_settlement.py::test_a_bad_recipient_has_each_of_them_wait_by_itself",
+            "tests/delivery/test_queue_conservation.py",
+        ),
+    ),
+    Mutant(
+        "one bad recipient sinks the others",
+        "relay/delivery/acceptance.py",
+        "    return len(parcel.recipients) == 1 or not refuses_recipients(outcome, parcel.sender, parcel.recipients)\n",
+        "    return True\n",
+        ("tests/delivery/test_acceptance.py::test_whatever_comes_of_its_parcels",),
+    ),
+    Mutant(
+        "hold ignored",
+        "relay/delivery/holds.py",
+        "return max((hold.suspension.opens_at for hold in self._of(lane) if hold.is_held), default=-inf)",
+        "return -inf",
+        ("tests/delivery/test_lines.py::test_a_refused_identity_is_held_and_the_others_go_on",),
+    ),
+    Mutant(
+        "a probe that says nothing is waited for for ever",
+        "relay/delivery/queue_runner.py",
+        "            self._holds.unknown(flight.origin, flight.parcel)\n",
+        "            pass\n",
+        ("tests/delivery/test_queue_runner_holds.py::test_a_probe_that_an_operator_takes_away_lets_another_ask",),
+    ),
+    Mutant(
+        "places at the gate leak",
+        "relay/delivery/lines.py",
+        "            self._at_gate[flight.way] -= 1\n",
+        "            pass\n",
+        ("tests/delivery/test_lines.py::test_who_has_come_through_makes_room_for_one_and_only_one",),
+    ),
+    Mutant(
+        "places in line leak",
+        "relay/delivery/queue_runner.py",
+        "        self._claimed[lane] -= 1\n",
+        "",
+        ("tests/delivery/test_queue_runner.py::test_what_is_due_goes_the_oldest_first",),
+    ),
+    Mutant(
+        "room in memory leaks",
+        "relay/delivery/memory_room.py",
+        "        self._room.release(self._size)\n",
+        "",
+        ("tests/delivery/test_memory_room.py",),
+    ),
+    Mutant(
+        "a long queue keeps others from going",
+        "relay/delivery/lines.py",
+        "                    self._lines[name] = line  # behind the others\n",
+        "                    self._lines = {name: line, **self._lines}\n",
+        ("tests/delivery/test_lines.py::test_identities_take_turns_and_within_one_the_oldest_goes_first",),
+    ),
+    Mutant(
+        "sent by the rules of yesterday",
+        "relay/delivery/queue_runner.py",
+        "        if self._is_rerouted(flight):\n",
+        "        if False:\n",
+        ("tests/delivery/test_queue_runner.py::test_what_waits_in_line_goes_under_the_rules_of_the_moment",),
+    ),
+    Mutant(
+        "sent although an operator has taken it away",
+        "relay/delivery/queue_runner.py",
+        "if self._holds.is_off(flight.origin, flight.parcel) or await self._was_taken_away(spooled):",
+        "if self._holds.is_off(flight.origin, flight.parcel):",
+        ("tests/delivery/test_queue_runner_trouble.py::test_what_an_operator_takes_away_while_it_waits_is_not_sent",),
+    ),
+    Mutant(
+        "an outage burns attempts",
+        "relay/policy/retrying.py",
+        "counts = not held and outcome.cause not in _NOT_ITS_FAULT",
+        "counts = True",
+        ("tests/policy/test_retrying.py::test_what_is_not_its_fault_costs_no_attempt_and_it_comes_back_soon",),
+    ),
+    Mutant(
+        "a third lost answer is tried again",
+        "relay/policy/retrying.py",
+        "lost >= LOST_MOST or",
+        "lost > LOST_MOST or",
+        ("tests/policy/test_retrying.py::test_a_lost_answer_waits_ten_minutes_and_the_third_is_the_last",),
+    ),
+    Mutant(
+        "sandbox recipients by SMTP taken for the identity",
+        "relay/policy/retrying.py",
+        r"(?: \([a-z]+\))?$",
+        "$",
+        ("tests/policy/test_retrying.py::test_sandbox_recipients_are_known_by_their_names",),
+    ),
+    Mutant(
+        "a clock that is set back is not noticed",
+        "relay/delivery/spool_watch.py",
+        "        if offset < self._offset - JUMP_S:\n",
+        "        if False:\n",
+        ("tests/delivery/test_spool_watch.py::test_a_clock_that_is_set_back_delays_nothing",),
+    ),
+    Mutant(
+        "what waits for the disk keeps it from being mended",
+        "relay/delivery/spool_watch.py",
+        "        await self._see_how_it_stands()\n        now = self._clock.now()\n",
+        "        await self._see_how_it_stands()\n        await self._upkeep()\n        now = self._clock.now()\n",
+        ("tests/delivery/test_spool_watch.py::test_what_waits_for_the_disk_does_not_keep_the_file_from_being_mended",),
+    ),
+    Mutant(
+        "the end waits for a disk that fails",
+        "relay/delivery/acceptance.py",
+        "outcome, self._queue.settlement.ending = _STOPPED, True",
+        "outcome = _STOPPED",
+        ("tests/delivery/test_acceptance.py::test_the_end_does_not_wait_for_a_disk_that_fails",),
+    ),
+)
+
+# What SES refuses is held, and nobody else's mail
+
+HOLDS = (
+    Mutant(
+        "a large message holds its sender",
+        "relay/delivery/holds.py",
+        '    return parcel.id.partition(".")[0]\n',
+        "    return parcel.id\n",
+        ("tests/delivery/test_holds.py::test_the_parcels_of_a_large_message_are_one_message",),
+    ),
+    Mutant(
+        "one client holds the identity",
+        "relay/delivery/holds.py",
+        "what = _mail_of(parcel) if word == lane else lane",
+        "what = _mail_of(parcel)",
+        (
+            "tests/delivery/test_holds.py::test_one_pair_holds_no_identity_however_many_messages_it_has",
+            f"{RUNNER_HOLDS}::test_a_backlog_that_is_refused_waits_in_a_lane_of_its_own_and_the_others_go",
+        ),
+    ),
+    Mutant(
+        "who is refused for itself holds the identity again and again",
+        "relay/delivery/holds.py",
+        "if word != lane and not before and self._is_refused_for_itself(lane):",
+        "if False:",
+        (
+            "tests/delivery/test_holds.py::test_who_is_refused_while_others_get_through_never_holds_them",
+            f"{RUNNER_HOLDS}::test_mail_that_ses_takes_gets_its_turn_to_ask_however_much_other_is_older",
+        ),
+    ),
+    Mutant(
+        "released although it was not held",
+        "relay/delivery/holds.py",
+        "if self.is_held_itself(word)]",
+        "if self.is_held(word)]",
+        ("tests/delivery/test_holds.py::test_a_message_of_another_pair_releases_the_identity_and_not_the_pair",),
+    ),
+    Mutant(
+        "endless senders take endless room",
+        "relay/delivery/holds.py",
+        "        while len(self._holds) > MOST:\n",
+        "        while False:\n",
+        (ENDLESS_SENDERS,),
+    ),
+    Mutant(
+        "who is refused all the time is forgotten first",
+        "relay/delivery/holds.py",
+        "hold = self._holds.pop(word) if word in self._holds else",
+        "hold = self._holds[word] if word in self._holds else",
+        (ENDLESS_SENDERS,),
+    ),
+    Mutant(
+        "the oldest message asks for the identity again and again",
+        "relay/delivery/lines.py",
+        "return min(may_go, key=lambda flight: self._holds.refused_at(flight.origin), default=None)",
+        "return next(may_go, None)",
+        ("tests/delivery/test_lines.py::test_who_was_refused_asks_after_those_that_were_not",),
+    ),
+    Mutant(
+        "who is held keeps those behind it from going",
+        "relay/delivery/lines.py",
+        "for flight in line if self._holds.opens_at(flight.origin) <= now)",
+        "for flight in [line[0]] if self._holds.opens_at(flight.origin) <= now)",
+        ("tests/delivery/test_lines.py::test_who_is_held_keeps_nobody_behind_it_from_going",),
+    ),
+    Mutant(
+        "refused mail keeps what would be taken from asking",
+        "relay/delivery/holds.py",
+        "return self.is_held_itself(lane) or (lane in self._holds and self.is_held(lane))",
+        "return self.is_held_itself(lane)",
+        (f"{RUNNER_HOLDS}::test_mail_that_ses_takes_gets_its_turn_to_ask_however_much_other_is_older",),
+    ),
+    Mutant(
+        "what is held is not sorted",
+        "relay/delivery/queue_runner.py",
+        "return lane == identity_of(lane) or self._holds.opens_at(lane) <= self._clock.now()",
+        "return self._holds.opens_at(lane) <= self._clock.now()",
+        (f"{RUNNER_HOLDS}::test_mail_that_ses_takes_gets_its_turn_to_ask_however_much_other_is_older",),
+    ),
+    Mutant(
+        "held mail stays where it is",
+        "relay/delivery/queue_runner.py",
+        "        return flight.origin if self._holds.waits_apart(flight.origin) else flight.identity.name\n",
+        "        return flight.identity.name\n",
+        (f"{RUNNER_HOLDS}::test_a_backlog_that_is_refused_waits_in_a_lane_of_its_own_and_the_others_go",),
+    ),
+    Mutant(
+        "held mail never comes back",
+        "relay/delivery/queue_runner.py",
+        "        return flight.origin if self._holds.waits_apart(flight.origin) else flight.identity.name\n",
+        "        return flight.origin if self._holds.waits_apart(flight.origin) else flight.lane\n",
+        (f"{RUNNER_HOLDS}::test_what_was_held_and_then_waits_for_another_reason_is_back_in_its_identitys_lane",),
+    ),
+    Mutant(
+        "what is held stays in line",
+        "relay/delivery/queue_runner.py",
+        "                for flight in self._lines.take_out(lane):\n",
+        "                for flight in ():\n",
+        (RUNNER_HOLDS,),
+    ),
+    Mutant(
+        "what waits at the gate goes although it is held",
+        "relay/delivery/queue_runner.py",
+        "if self._holds.is_off(flight.origin, flight.parcel) or await self._was_taken_away(spooled):",
+        "if await self._was_taken_away(spooled):",
+        (RUNNER_HOLDS,),
+    ),
+    Mutant(
+        "many that are held slow down those that are not",
+        "relay/delivery/queue_runner.py",
+        "if lane.due <= now and self._may_be_claimed(lane.name)]",
+        "if lane.due <= now]",
+        (RUNNER_HOLDS,),
+    ),
+    Mutant(
+        "a reload releases nobody",
+        "relay/delivery/queue_runner.py",
+        "        self._holds.clear()",
+        "        pass",
+        (f"{RUNNER_HOLDS}::test_a_reload_lets_all_ask_at_once",),
+    ),
+    Mutant(
+        "what clients bring holds nobody",
+        "relay/delivery/acceptance.py",
+        "        self._queue.heard(parcel, outcome, lease.parcel.client.name, lease.parcel.envelope.sender)\n",
+        "",
+        ("tests/delivery/test_acceptance.py::test_the_queue_hears_whose_mail_ses_takes_and_whose_it_refuses",),
+    ),
+    Mutant(
+        "the postmaster is told of every refusal",
+        "relay/delivery/settlement.py",
+        "if letterhead is None or now - self._told_of.get(identity, -inf) < TELL_AGAIN_S:",
+        "if letterhead is None:",
+        (f"{SETTLEMENT}::test_the_postmaster_hears_of_a_refused_identity_at_once_but_not_every_time",),
+    ),
+    Mutant(
+        "held mail is not found by its identity",
+        "relay/spool/reading.py",
+        '"(p.lane = :lane OR substr(p.lane, 1, length(:lane) + 1) = :lane || char(31))"',
+        '"p.lane = :lane"',
+        ("tests/spool/test_spool.py::test_a_lane_is_found_with_those_below_it_and_no_others",),
+    ),
+    Mutant(
+        "an ill disk is written to all the time",
+        "relay/delivery/spool_watch.py",
+        "        if self._clock.now() < self._mend_at:\n",
+        "        if False:\n",
+        ("tests/delivery/test_spool_watch.py::test_a_file_that_cannot_be_replaced_is_copied_ever_more_seldom",),
+    ),
+    Mutant(
+        "what waits for SES to be well again waits for hours",
+        "relay/policy/retrying.py",
+        "(min(wait, UNWELL_S) if outcome.cause is Cause.UNAVAILABLE else wait)",
+        "wait",
+        ("tests/policy/test_retrying.py::test_when_ses_is_unwell_nothing_waits_for_long",),
+    ),
+)
+
+MUTANTS = (*DIALOGUE, *ADMISSION, *LOGINS, *LIMITS, *HEADERS, *LOGGED, *OUTCOMES, *QUEUE, *HOLDS)
