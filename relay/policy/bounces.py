@@ -28,8 +28,8 @@ _INDENT: Final = "    "
 _ENHANCED: Final = re.compile(r"[245](?:\.\d{1,3}){2}")
 # Whole fields up to the first line that is none, which may be body; above them what mbox files have (RFC 4155).
 _HEADER: Final = re.compile(
-    rb"(?:>?From [^\r\n]*+\r\n)*+"
-    rb"((?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)++)",
+    rb"(?:>?From [^\r\n]*+\r\n)*"
+    rb"((?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*)+)",
 )
 
 

@@ -22,9 +22,9 @@ from relay.replies import HEADERS_MALFORMED, HEADERS_TOO_BIG
 # Blanks before the colon are obsolete (section 4.5) and seen; the name that counts is the one without them.
 _NAME = rb"([!-9;-~]++)[ \t]*+:"
 _FIELD_BEGINS = re.compile(_NAME)
-_FIELD = re.compile(_NAME + rb"([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)")
+_FIELD = re.compile(_NAME + rb"([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*)")
 # What mail clients of old and mbox files put above the header (RFC 4155); `>From ` where it was quoted since.
-_MBOX_LINES = re.compile(rb"(?:>?From [^\r\n]*+\r\n)++")
+_MBOX_LINES = re.compile(rb"(?:>?From [^\r\n]*+\r\n)+")
 
 
 class Field(NamedTuple):

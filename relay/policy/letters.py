@@ -25,7 +25,7 @@ _LINE_CHARS = 900  # leaves room for the name of a field and for an indent
 _TEXT_CHARS = 76
 _ODD = re.compile(r"[^ -~]+")
 _TOKEN = re.compile(r"[A-Za-z0-9-]{1,60}")  # goes into a boundary, which has at most 70 (RFC 2046 section 5.1.1)
-_PLAIN = re.compile(rb"(?:[\t -~]{0,998}\r\n)*+")
+_PLAIN = re.compile(rb"(?:[\t -~]{0,998}+\r\n)*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,14 @@ async def test_a_bad_configuration_is_2(ses: Simulator, tmp_path: Path) -> None:
     assert "ses.concurrency" in result.output
 
 
+# Whoever starts tests in the background of a shell has its children ignore SIGINT
+HEARS_CTRL_C = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("relay", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.mark.parametrize("words", [(), ("--json",)])
 async def test_an_interrupt_ends_it_with_what_had_been_found(
     ses: Simulator, config: Path, words: tuple[str, ...]
@@ -185,7 +193,7 @@ async def test_an_interrupt_ends_it_with_what_had_been_found(
     """Ctrl-C: status 130, the findings until then, and nothing of Python's own."""
     ses.faults.add(Fault(action="delay", stage="call", call="GetConfigurationSet"))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "always", "-m", "relay", "doctor", "--config", str(config), *words,
+        sys.executable, "-W", "always", "-c", HEARS_CTRL_C, "doctor", "--config", str(config), *words,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     await ses.faults.wait_held(timeout_s=60)
@@ -204,7 +212,7 @@ async def test_a_proof_that_is_interrupted_tells_what_was_sent(ses: Simulator, c
     """Each message at once: nobody wants to send it again for want of an answer."""
     ses.faults.add(Fault(action="delay", stage="final", sender="ses-relay-doctor@example.com"))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "relay", "doctor", "--config", str(config), "--send-to", TO,
+        sys.executable, "-c", HEARS_CTRL_C, "doctor", "--config", str(config), "--send-to", TO,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     await ses.faults.wait_held(timeout_s=60)
