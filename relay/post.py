@@ -96,7 +96,9 @@ def open_post(settings: SpoolSettings, schedule: Schedule, journal: Journal) -> 
     found = spool.found
     if found.mended is not None:
         journal.spool_mended(found.mended.parcels, len(found.mended.lost), str(found.mended.old))
-    journal.spool_opened(str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=len(found.missing))
+    journal.spool_opened(
+        str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=len(found.missing), aside=found.aside
+    )
     return spool
 
 

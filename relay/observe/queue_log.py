@@ -6,6 +6,7 @@ One `delivery` line for each attempt at a spooled parcel, which carries the id t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from relay.model import Deferred, Delivered, Identity, Outcome
@@ -26,10 +27,14 @@ class QueueLog:
 
     # The spool's file
 
-    def spool_opened(self, path: str, *, leases: int, rubbish: int, missing: int) -> None:
-        """The spool is open: so many leases of an earlier relay were ended, files removed, contents found missing."""
-        write = self._log.error if missing else self._log.info
-        write(Event.SPOOL_OPENED, path=path, leases_ended=leases, files_removed=rubbish, contents_missing=missing)
+    def spool_opened(self, path: str, *, leases: int, rubbish: int, missing: int, aside: Path | None) -> None:
+        """The spool is open: so many leases of an earlier relay were ended, files removed, contents found missing.
+
+        `aside`: where the files are that belong to no mail of a new or mended database; they may be mail that is lost.
+        """
+        fields: dict[str, Any] = {"leases_ended": leases, "contents_missing": missing}
+        fields |= {"files_removed": rubbish} if aside is None else {"files_put_aside": rubbish, "aside": str(aside)}
+        (self._log.error if missing or aside else self._log.info)(Event.SPOOL_OPENED, path=path, **fields)
 
     def spool_refused(self, reason: str) -> None:
         """The spool cannot be used: the relay ends."""

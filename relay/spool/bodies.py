@@ -45,10 +45,13 @@ class Bodies:
             raise
         return name
 
-    def read(self, name: str) -> bytearray:
-        """A content; raises OSError."""
+    def read(self, name: str, size: int | None = None) -> bytearray:
+        """A content; raises OSError, also when it has not the size that it had: nobody is to get half a message."""
         with (self._folder / name).open("rb", buffering=0) as file:
-            content = bytearray(os.fstat(file.fileno()).st_size)
+            found = os.fstat(file.fileno()).st_size
+            if size is not None and found != size:
+                raise OSError(f"{name} has {found} bytes and had {size}")
+            content = bytearray(found)
             view = memoryview(content)
             while view and (count := file.readinto(view)):
                 view = view[count:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,38 @@ def finish(path: Path, now: float) -> Path | None:
     _mended(path).rename(path)
     sync_folder(path.parent)
     return old
+
+
+def padded_copy(path: Path) -> apsw.Connection | None:
+    """A copy of a file that cannot be opened because its end is missing, with zeros there: what it has can be read.
+
+    None when even its first page says nothing. Whoever has it removes it by `discard_copy`.
+    """
+    with path.open("rb") as file:
+        head = file.read(32)
+    if len(head) < 32 or not head.startswith(b"SQLite format 3\0"):
+        return None
+    page = int.from_bytes(head[16:18], "big")
+    size = (65536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
+    copied = _copy_of(path)
+    discard_copy(path)
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{path}{suffix}", f"{copied}{suffix}")
+    if copied.stat().st_size < size:
+        os.truncate(copied, size)
+    return apsw.Connection(str(copied), flags=apsw.SQLITE_OPEN_READWRITE)
+
+
+def discard_copy(path: Path) -> None:
+    """Remove what `padded_copy` made."""
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{_copy_of(path)}{suffix}").unlink()
+
+
+def _copy_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.readable")
 
 
 def damage(connection: apsw.Connection) -> str | None:

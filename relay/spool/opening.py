@@ -13,7 +13,7 @@ from relay.spool.bodies import BORDER_BYTES, Bodies
 from relay.spool.faults import trouble
 from relay.spool.ledger import Ledger
 from relay.spool.lock import Lock
-from relay.spool.mend import Mended, damage, finish, mend
+from relay.spool.mend import Mended, damage, discard_copy, finish, mend, padded_copy
 from relay.spool.schema import open_file
 from relay.spool.trouble import Kind, SpoolRefused
 
@@ -38,12 +38,16 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a start found: leases that it ended, files that no mail needs, names of missing ones, what it mended."""
+    """What a start found: leases that it ended, files that no mail needs, names of missing ones, what it mended.
+
+    `aside`: where the files are that no mail needs, if they were not removed: they may be what is left of mail.
+    """
 
     leases: int = 0
     rubbish: int = 0
     missing: frozenset[str] = frozenset()
     mended: Mended | None = None
+    aside: Path | None = None
 
 
 def folder(path: Path) -> Path:
@@ -61,9 +65,12 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
         raise trouble(error) from error
     try:
         used = folder(opening.path).is_dir()
+        is_new = not opening.path.exists() or not opening.path.stat().st_size
         bodies = Bodies(folder(opening.path))
         connection, mended = _whole(opening, bodies, now, used=used)
-        return lock, *_in_order(opening, connection, bodies, mended, now)
+        old = mended.old if mended else opening.path.with_name(f"{opening.path.name}.missing-{now:.0f}")
+        aside = folder(old) if mended or is_new else None
+        return lock, *_in_order(opening, connection, bodies, mended, now, aside)
     except (apsw.Error, OSError) as error:
         lock.release()
         raise trouble(error) from error
@@ -92,11 +99,13 @@ def _whole(opening: Opening, bodies: Bodies, now: float, *, used: bool) -> tuple
         return connection, None
     if not used:
         raise SpoolRefused(f"{opening.path} is not a spool: {reason}")
+    readable = connection or padded_copy(opening.path)
     try:
-        mended = mend(connection, opening.path, bodies, now)
+        mended = mend(readable, opening.path, bodies, now)
     finally:
-        if connection is not None:
-            connection.close(True)
+        if readable is not None:
+            readable.close(True)
+        discard_copy(opening.path)
     return open_file(opening.path, vfs=opening.vfs), mended
 
 
@@ -116,16 +125,16 @@ def _looked_at(opening: Opening) -> tuple[apsw.Connection | None, str | None]:
 
 
 def _in_order(
-    opening: Opening, connection: apsw.Connection, bodies: Bodies, mended: Mended | None, now: float
-) -> tuple[Ledger, Found]:
-    """End the leases, mend the times, remove what no mail needs; after damage nothing is removed, but put aside."""
+    opening: Opening, connection: apsw.Connection, bodies: Bodies, mended: Mended | None, now: float,
+    aside: Path | None,
+) -> tuple[Ledger, Found]:  # fmt: skip
+    """End the leases, mend the times, remove what no mail needs; after damage nothing is removed, but put `aside`."""
     try:
         ledger = Ledger(connection)
         with connection:
             leases = ledger.release(now, now + opening.longest_wait_s)
-        aside = folder(mended.old) if mended else None
         rubbish, missing = bodies.sweep(reading.files(connection), aside)
-        return ledger, Found(leases, rubbish, frozenset(missing), mended)
+        return ledger, Found(leases, rubbish, frozenset(missing), mended, aside if rubbish else None)
     except BaseException:
         connection.close(True)
         raise

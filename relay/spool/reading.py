@@ -71,10 +71,13 @@ def tally(connection: apsw.Connection, query: Query) -> tuple[Tally, ...]:
     return tuple(Tally(State(state), *rest) for state, *rest in connection.execute(sql, values))
 
 
-def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes | None] | None:
-    """Where the content of a mail is: the name of its file, or else the content itself. None: there is no such mail."""
-    sql = "SELECT m.file, c.content FROM mails m LEFT JOIN contents c ON c.mail = m.number WHERE m.id = ?"
-    row: tuple[str | None, bytes | None] | None = connection.execute(sql, (mail,)).get
+def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes | None, int] | None:
+    """Where the content of a mail is: the name of its file, or else the content itself; and how large it was.
+
+    None: there is no such mail.
+    """
+    sql = "SELECT m.file, c.content, m.size FROM mails m LEFT JOIN contents c ON c.mail = m.number WHERE m.id = ?"
+    row: tuple[str | None, bytes | None, int] | None = connection.execute(sql, (mail,)).get
     return row
 
 

@@ -188,9 +188,9 @@ class SqliteSpool:
         found = reading.content(connection, mail)
         if found is None:
             return None
-        file, content = found
+        file, content, size = found
         try:
-            return content if file is None else self._bodies.read(file)
+            return content if file is None else self._bodies.read(file, size)
         except FileNotFoundError:
             if reading.content(connection, mail) is None:
                 return None  # it was settled meanwhile

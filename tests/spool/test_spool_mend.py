@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 import pytest
-from spool_parts import Disk, contents, everything, io_error, mail, opened, posting, watched_disk
+from spool_parts import BORDER, Disk, contents, everything, io_error, mail, opened, posting, watched_disk
 
 from relay.spool.bodies import Bodies
 from relay.spool.interface import Mail, Standing
@@ -276,3 +276,62 @@ async def test_an_old_log_is_never_taken_for_that_of_the_new_file(tmp_path: Path
         found = {one.mail for one in (await everything(spool)).values()}
         assert {one.id for one in mails} | {new.id} < found
         assert len(found) == 22
+
+
+async def test_a_content_that_is_not_whole_is_not_handed_out(tmp_path: Path) -> None:
+    """Cut short behind our back: half a message is never taken for one."""
+    async with opened(tmp_path) as spool:
+        one = mail(b"x" * (BORDER + 1))
+        await spool.put(posting(one))
+        [name] = contents(tmp_path)
+        os.truncate(tmp_path / "spool.db.contents" / name, 100)
+        with pytest.raises(SpoolTrouble, match=f"has 100 bytes and had {BORDER + 1}"):
+            await spool.content(one.id)
+
+
+def copies(folder: Path) -> list[Path]:
+    """Copies that were made to read them, and not removed."""
+    return list(folder.glob("*.readable*"))
+
+
+def remove_database(folder: Path) -> None:
+    """The database and its log, but no contents."""
+    for path in folder.glob("spool.db*"):
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["missing", "empty"])
+async def test_contents_beside_a_database_that_is_gone_are_put_aside(tmp_path: Path, empty: bool) -> None:
+    """Somebody has removed the database: what is left of its mail is not thrown away with it."""
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail(b"x" * (BORDER + 1))))
+    [name] = contents(tmp_path)
+    remove_database(tmp_path)
+    if empty:
+        (tmp_path / "spool.db").touch(0o600)
+
+    async with opened(tmp_path, 7.0) as spool:
+        assert (spool.found.rubbish, spool.found.aside) == (1, tmp_path / "spool.db.missing-7.contents")
+        assert await everything(spool) == {}
+    assert (tmp_path / "spool.db.missing-7.contents" / name).stat().st_size == BORDER + 1
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+async def test_a_database_whose_end_is_missing_gives_what_it_has(tmp_path: Path, pages: int) -> None:
+    """SQLite does not open it; the rows of its other pages are there all the same."""
+    async with opened(tmp_path) as spool:
+        mails = [mail(b"Subject: x\r\n\r\n" + b"y" * 3000) for _ in range(60)]
+        for one in mails:
+            await spool.put(posting(one))
+    path = tmp_path / "spool.db"
+    os.truncate(path, path.stat().st_size - pages * 4096)
+
+    async with opened(tmp_path, 9.0) as spool:
+        mended = spool.found.mended
+        assert mended is not None
+        kept = {parcel.mail for parcel in (await everything(spool)).values()}
+        assert len(kept) >= 50
+        assert mended.parcels == len(kept)
+        assert len(kept) + len(mended.lost) >= len(mails) - 8
+    assert not copies(tmp_path)
