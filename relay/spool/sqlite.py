@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -49,6 +50,7 @@ class SqliteSpool:
         self._files = ThreadPoolExecutor(_FILE_THREADS, "spool-files")
         self._reading: apsw.Connection | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._file = _file_at(opening.path)
 
     async def put(self, posting: Posting) -> tuple[Spooled, ...]:
         """Take a mail in. When this returns, its client may hear 250."""
@@ -117,12 +119,16 @@ class SqliteSpool:
     async def mend(self, now: float) -> Mended:
         """Put a new file in the place of one that is not trusted; parcels stay leased. Raises SpoolTrouble."""
         mended = await asyncio.wrap_future(self._writer.replace(lambda ledger: self._mend(ledger, now)))
+        self._file = _file_at(self._opening.path)
         await self._in_thread(self._reader, self._stop_looking)
         return mended
 
     @property
     def standing(self) -> Standing:
         """How it is, at this moment."""
+        if self._writer.distrust is None and _file_at(self._opening.path) != self._file:
+            # What is written to a file without a name is gone with us; all that it has can still be copied
+            self._writer.suspect(SpoolTrouble(Kind.UNTRUSTED, f"{self._opening.path} was removed or replaced"))
         reason = self._writer.distrust or self._writer.last_trouble
         lacking = None if reason else shortage(self._opening.path.parent, self.min_free_bytes)
         full = lacking is not None or (reason is not None and reason.kind is Kind.FULL)
@@ -236,6 +242,15 @@ class SqliteSpool:
         if self._reading is not None:
             self._reading.close(True)
             self._reading = None
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file has this name; None when none has."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_spool(opening: Opening, now: float) -> SqliteSpool:

@@ -335,3 +335,22 @@ async def test_a_database_whose_end_is_missing_gives_what_it_has(tmp_path: Path,
         assert mended.parcels == len(kept)
         assert len(kept) + len(mended.lost) >= len(mails) - 8
     assert not copies(tmp_path)
+
+
+async def test_a_database_that_is_removed_while_it_is_open_is_noticed_and_written_anew(tmp_path: Path) -> None:
+    """No mail goes into a file that nobody can find again; what it had is in the new one."""
+    async with opened(tmp_path) as spool:
+        one = mail()
+        await spool.put(posting(one))
+        remove_database(tmp_path)
+
+        assert not spool.standing.trusted
+        with pytest.raises(SpoolTrouble, match="was removed or replaced"):
+            await spool.put(posting(mail()))
+        await spool.mend(5.0)
+        assert spool.standing.trusted
+        await spool.put(posting(mail()))
+
+    async with opened(tmp_path, 6.0) as spool:
+        assert one.id in {parcel.mail for parcel in (await everything(spool)).values()}
+        assert len(await everything(spool)) == 2
