@@ -197,6 +197,8 @@ def _told(action: Action, survey: Survey, result: Result, relay: str | None) -> 
     yield f"{counted(result.done, 'parcel')} {_DONE[action]}"
     if result.done and action in (Action.RETRY, Action.RELEASE):
         yield f"the relay (process {relay}) takes them up within seconds" if relay else "no relay is running: start it"
+        if relay:
+            yield "(what SES has refused several times in a row: with its next probe, or after a reload)"
     if survey.in_hand and action in _OF_ATTEMPTS:
         yield f"{survey.in_hand} of them in hand: {_OF_ATTEMPTS[action]}"
     for kind, number in survey.left.items():
