@@ -255,10 +255,12 @@ async def test_a_running_relay_sees_at_once_what_was_done(kit: Kit) -> None:
 
         status, output = await run(kit, "retry", "aaaa")
 
-        assert (status, output) == (
-            0, f"1 parcel due now\nthe relay (process {os.getpid()}) takes them up within seconds\n"
-               "(what SES has refused several times in a row: with its next probe, or after a reload)\n",
-        )  # fmt: skip
+        assert status == 0
+        assert output.splitlines() == [
+            "1 parcel due now",
+            f"the relay (process {os.getpid()}) takes them up within seconds",
+            "(what SES has refused several times in a row: with its next probe, or after a reload)",
+        ]
         assert before == ()
         assert len(await relay.claim("example.com", time.time(), time.time() + 60, 1)) == 1
 

@@ -344,11 +344,13 @@ async def test_a_database_that_is_removed_while_it_is_open_is_noticed_and_writte
         await spool.put(posting(one))
         remove_database(tmp_path)
 
-        assert not spool.standing.trusted
+        without = spool.standing
+        assert not without.trusted
         with pytest.raises(SpoolTrouble, match="was removed or replaced"):
             await spool.put(posting(mail()))
         await spool.mend(5.0)
-        assert spool.standing.trusted
+        mended = spool.standing
+        assert mended.trusted
         await spool.put(posting(mail()))
 
     async with opened(tmp_path, 6.0) as spool:
