@@ -1,5 +1,6 @@
 # What a person types; `make` alone lists it. Needs Python 3.11 or newer, make and PyPI, and nothing else:
-# no git, no root. Only `test-interop` also fetches Debian and npm packages, into .work/ and nowhere else.
+# no git, no root. `test-interop` also fetches Debian and npm packages, `test-faults` strace
+# and `test-power` a Debian system, into .work/ and nowhere else; the disks of `test-faults` need root.
 
 PYTHON ?= python3
 VENV   := .venv

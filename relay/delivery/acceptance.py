@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from relay import replies
 from relay.delivery.courier import Courier
 from relay.delivery.leases import LEASE_S, Lease, Leases
-from relay.delivery.settlement import Settlement
+from relay.delivery.settlement import STOPPED, Settlement
 from relay.model import Buffer, Cause, Deferred, Delivered, Failed, Identity, Outcome, Parcel, Reply
 from relay.observe.log import Journal
 from relay.policy.parcels import pack, share_out
@@ -27,7 +27,6 @@ from relay.spool.trouble import Kind, SpoolTrouble
 
 STUCK_S: Final = 10.0  # a write that waits for the disk for so long: no more mail meanwhile
 
-_STOPPED: Final = Deferred(replies.INTERNAL, Cause.LOST_ANSWER, "the relay was stopped during the attempt")
 
 HandOn = Callable[[Coroutine[None, None, Any]], Any]
 Content = tuple[Buffer, ...]
@@ -228,7 +227,7 @@ class DirectFirst:
         try:
             outcome = await attempt
         except asyncio.CancelledError:  # the drain is over: there is time for one write, not to wait for the disk
-            outcome, self._queue.settlement.ending = _STOPPED, True
+            outcome, self._queue.settlement.ending = STOPPED, True
         self._queue.heard(parcel, outcome, lease.parcel.client.name, lease.parcel.envelope.sender)
         try:
             await self._queue.settlement.conclude(lease, outcome, identity)

@@ -22,7 +22,7 @@ from relay.delivery.leases import LEASE_S, Lease, Leases
 from relay.delivery.lines import Flight, Lines
 from relay.delivery.memory_room import MemoryRoom, Stay
 from relay.delivery.pace import Clock
-from relay.delivery.settlement import Settlement
+from relay.delivery.settlement import STOPPED, Settlement
 from relay.errors import Rejection
 from relay.model import Cause, Deferred, Delivered, Identity, Outcome, Parcel
 from relay.observe.log import Journal
@@ -37,8 +37,6 @@ POLL_S: Final = 2.0  # how soon what a queue command has changed is noticed
 STAY_S: Final = 300.0  # how long a parcel waits for its turn before it is given back
 BATCH: Final = 32  # parcels of one lane that are claimed ahead
 MOST: Final = 512  # of all lanes together, but for one of each
-
-_STOPPED: Final = Deferred(replies.INTERNAL, Cause.LOST_ANSWER, "the relay was stopped during the attempt")
 
 
 class _CalledOffError(Exception):
@@ -229,7 +227,7 @@ class QueueRunner:
         try:
             outcome = await self._attempt(flight)
         except asyncio.CancelledError:
-            outcome = _STOPPED if flight.sent else None
+            outcome = STOPPED if flight.sent else None
         finally:
             self._came_through(flight)
         if outcome is not None:

@@ -27,6 +27,8 @@ from relay.policy.retrying import Again, GiveUp, History, Schedule, decide, is_l
 from relay.spool.interface import Mail, Part, Posting, Spool, Spooled, Verdict
 from relay.spool.trouble import SpoolTrouble
 
+# What an attempt comes to that is cut short: SES may have taken the message
+STOPPED: Final = Deferred(replies.INTERNAL, Cause.LOST_ANSWER, "the relay was stopped during the attempt")
 _NEVER_TRIED: Final = Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, "its turn has not come", tried=False)
 _REFUSED: Final = """\
 Amazon SES does not take mail of the identity {identity} at the moment:

@@ -1061,8 +1061,8 @@ QUEUE = (
     Mutant(
         "the end waits for a disk that fails",
         "relay/delivery/acceptance.py",
-        "outcome, self._queue.settlement.ending = _STOPPED, True",
-        "outcome = _STOPPED",
+        "outcome, self._queue.settlement.ending = STOPPED, True",
+        "outcome = STOPPED",
         ("tests/delivery/test_acceptance.py::test_the_end_does_not_wait_for_a_disk_that_fails",),
     ),
 )
