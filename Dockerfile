@@ -1,6 +1,8 @@
 # The relay as an image: a sidecar, or a service of its own. Mount the configuration at /etc/ses-relay/relay.yaml;
 # inside a container its listeners and `admin` must bind 0.0.0.0 (or [::]) to be reached from outside.
-# Needs nothing writable: run it with a read-only root, without capabilities, as any user.
+# Needs nothing writable but the folder of a spool: run it with a read-only root, without capabilities, as any user.
+# A spool needs a volume at /var/lib/ses-relay that user 10001 may write to: a named one takes its owner from here, a
+# folder of the host needs `chown 10001:10001`, Kubernetes `fsGroup: 10001`. Without one it is lost with the container.
 
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
@@ -38,6 +40,7 @@ ENV PATH=/opt/ses-relay/bin:$PATH \
 USER 10001:10001
 EXPOSE 2525 9525
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["ses-relay", "health"]
+# A damaged spool is mended before the relay is ready, and a tenth of a processor needs seconds to ask.
+HEALTHCHECK --interval=30s --timeout=15s --start-period=5m --retries=3 CMD ["ses-relay", "health"]
 ENTRYPOINT ["ses-relay"]
 CMD ["run"]

@@ -18,7 +18,7 @@ from relay import __version__
 from relay.app import Relay
 from relay.aws.regions import known_regions
 from relay.observe.log import Journal
-from relay.observe.log_output import adopt_libraries, open_log
+from relay.observe.log_output import adopt_libraries, is_journal, open_log
 from relay.observe.metrics import Metrics
 from relay.observe.notify import Notifier
 from relay.post import open_post, schedule_of
@@ -28,6 +28,8 @@ from relay.settings.problems import ConfigurationError, Problem
 from relay.settings.watching import FileWatch
 from relay.spool.sqlite import SqliteSpool
 from relay.spool.trouble import SpoolRefused, SpoolTrouble
+
+_STDOUT: Final = 1  # where the log goes
 
 
 def read_settings(path: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, ...]]:
@@ -65,7 +67,9 @@ class Service:
         self._warnings = loaded.warnings
         self._files = FileWatch(loaded.source.files)
         self._metrics = Metrics(__version__)
-        self._journal = Journal(_open(settings), self._metrics, masked=settings.log.addresses == "masked")
+        self._journal = Journal(
+            _open(settings, self._environ), self._metrics, masked=settings.log.addresses == "masked"
+        )
         self._notifier = Notifier(environ)
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -140,7 +144,9 @@ class Service:
                 relay.reload(loaded.settings)
                 self._settings = loaded.settings
                 self._files.follow(loaded.source.files)
-                self._journal.change(_open(loaded.settings), masked=loaded.settings.log.addresses == "masked")
+                self._journal.change(
+                    _open(loaded.settings, self._environ), masked=loaded.settings.log.addresses == "masked"
+                )
                 for warning in loaded.warnings:
                     self._journal.configuration(str(warning))
             except ConfigurationError as error:
@@ -152,7 +158,8 @@ class Service:
             self._notifier.ready()
 
 
-def _open(settings: Settings) -> Any:
-    log = open_log(settings.log.format, settings.log.level)
+def _open(settings: Settings, environ: Mapping[str, str]) -> Any:
+    to_journal = is_journal(environ.get("JOURNAL_STREAM", ""), _STDOUT)
+    log = open_log(settings.log.format, settings.log.level, to_journal=to_journal)
     adopt_libraries(log)
     return log

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from relay.cli.health import TIMEOUT_S
 from relay.settings.sections import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +61,12 @@ def unit(key: str) -> list[str]:
     """Every value that the systemd unit gives to `key`."""
     lines = [line.partition("=") for line in text("systemd/ses-relay.service").splitlines() if line[:1] not in "#["]
     return [value for name, _, value in lines if name == key]
+
+
+def spool_folder() -> str:
+    """Where the sample configuration has its spool."""
+    (path,) = re.findall(r"^#  path: (\S+)/spool\.db$", text("config/relay.yaml"), re.MULTILINE)
+    return str(path)
 
 
 class TestLocks:
@@ -158,6 +165,21 @@ class TestImage:
             assert line in final
         assert next(line for line in final if line.startswith("HEALTHCHECK")).endswith('CMD ["ses-relay", "health"]')
 
+    def test_a_probe_may_take_its_time(self) -> None:
+        """Docker must not cut `health` short, which may ask two addresses; nor a spool that is mended at the start."""
+        (check,) = (line for line in instructions() if line.startswith("HEALTHCHECK"))
+        given = dict(re.findall(r"--([a-z-]+)=(\S+)", check))
+
+        assert int(given["timeout"].removesuffix("s")) >= 2 * TIMEOUT_S + 5
+        assert int(given["start-period"].removesuffix("m")) >= 5
+
+    def test_a_named_volume_for_the_spool_belongs_to_the_relay(self) -> None:
+        """An empty volume takes owner and mode of the folder that it covers, and the sample's spool is in there."""
+        made = re.search(r"mkdir -m 700 (\S+) && chown 10001:10001 (\S+)", "\n".join(instructions()))
+
+        assert made
+        assert made[1] == made[2] == spool_folder()
+
     def test_older_builders_can_read_it(self) -> None:
         """No here-documents, no COPY --link."""
         assert not re.search(r"<<|--link", "\n".join(instructions()))
@@ -191,10 +213,34 @@ class TestUnit:
         """Ready when the listeners are, reloaded by SIGHUP, restarted when stuck or killed, not when misconfigured."""
         assert unit("Type") == ["notify"]
         assert unit("ExecStart") == ["/opt/ses-relay/bin/ses-relay run"]
-        assert unit("ExecReload") == ["/bin/kill -HUP $MAINPID"]
         assert unit("Restart") == ["on-failure"]
         assert unit("RestartPreventExitStatus") == ["2"]
         assert int(unit("WatchdogSec")[0].removesuffix("s")) >= 10
+
+    def test_a_reload_that_is_refused_fails(self) -> None:
+        """The signal alone would always succeed; systemd sends it only when the command before it has."""
+        assert unit("ExecReload") == ["/opt/ses-relay/bin/ses-relay check", "/bin/kill -HUP $MAINPID"]
+        assert unit("Environment") == ["SES_RELAY_CONFIG=/etc/ses-relay/relay.yaml"]
+
+    def test_waits_for_what_may_come(self) -> None:
+        """Systemd gives up neither on a port or a disk that is not there, nor on a spool that is being mended."""
+        assert unit("StartLimitIntervalSec") == ["0"]
+        assert int(unit("TimeoutStartSec")[0].removesuffix("min")) >= 15
+
+    def test_runs_as_a_user_that_root_can_stand_in_for(self) -> None:
+        """Not a dynamic one: its folder is closed to `ses-relay queue`, and no key can be given to it."""
+        assert unit("User") == unit("Group") == ["ses-relay"]
+        assert unit("DynamicUser") == []
+        assert re.search(
+            r"^# Install: +useradd --system .* ses-relay$", text("systemd/ses-relay.service"), re.MULTILINE
+        )
+
+    def test_has_its_two_folders(self) -> None:
+        """For the spool, where the sample has it, and for a Unix socket; nothing else can be written to."""
+        assert ["/var/lib/" + name for name in unit("StateDirectory")] == [spool_folder()]
+        assert unit("StateDirectoryMode") == ["0700"]
+        assert unit("RuntimeDirectory") == ["ses-relay"]
+        assert unit("ReadWritePaths") == []
 
     def test_has_descriptors_for_every_connection(self) -> None:
         """One for the client and one towards SES, with room for the rest."""
@@ -203,12 +249,13 @@ class TestUnit:
     @pytest.mark.parametrize(
         "setting",
         [
-            "DynamicUser=yes", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict",
+            "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict",
             "ProtectHome=yes", "PrivateDevices=yes", "PrivateTmp=yes", "PrivateUsers=yes",
             "ProtectKernelTunables=yes",
             "ProtectControlGroups=yes", "RestrictNamespaces=yes", "MemoryDenyWriteExecute=yes", "LockPersonality=yes",
             "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX", "SystemCallFilter=@system-service",
-            "SystemCallArchitectures=native", "StateDirectory=ses-relay", "UMask=0077",
+            "SystemCallFilter=~@privileged @resources", "SystemCallArchitectures=native", "RestrictSUIDSGID=yes",
+            "RemoveIPC=yes", "UMask=0077",
         ],
     )  # fmt: skip
     def test_sandbox(self, setting: str) -> None:

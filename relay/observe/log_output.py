@@ -1,13 +1,15 @@
 """Where log lines go, and in which form: JSON or a person's console, whole lines, on a stream that may fail.
 
 Guarantees that what strangers wrote moves no cursor and begins no line: JSON is ASCII, and on the console characters
-that do not print are escaped. Tracebacks show no values of variables, which may be passwords or mail.
+that do not print are escaped. Tracebacks show no values of variables, which may be passwords or mail. Where systemd's
+journal reads, each line has its priority, which the journal takes off again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO, cast
@@ -19,14 +21,17 @@ from relay.observe.events import Event
 Format = Literal["json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # sd-daemon(3)
 
 
-def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
-    """A logger that writes whole lines to `stream` (standard output when None)."""
+def open_log(form: Format, level: Level, stream: TextIO | None = None, *, to_journal: bool = False) -> Any:
+    """A logger that writes whole lines to `stream` (standard output when None), which systemd's journal may read."""
     rendering: list[Any] = [structlog.processors.JSONRenderer(ensure_ascii=True)]
     if form == "console":
         plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
         rendering = [_printable, plain]
+    if to_journal:
+        rendering.append(_with_priority)
     return structlog.wrap_logger(
         structlog.WriteLogger(cast("TextIO", _Unbreakable(stream or sys.stdout))),
         processors=[
@@ -38,6 +43,19 @@ def open_log(form: Format, level: Level, stream: TextIO | None = None) -> Any:
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
+
+
+def is_journal(journal_stream: str, descriptor: int) -> bool:
+    """Whether a descriptor leads to the journal, by what systemd says in JOURNAL_STREAM (systemd.exec(5))."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return journal_stream == f"{found.st_dev}:{found.st_ino}"
+
+
+def _with_priority(_: Any, level: str, line: str) -> str:
+    return f"<{_PRIORITIES.get(level, 3)}>{line}"
 
 
 def _in_reading_order(_: Any, level: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
+import tempfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.observe.log_output import open_log
+from relay.observe.log_output import is_journal, open_log
 
 CLEAR, UP, TITLE = "\x1b[2J", "\x1b[1A", "\x1b]0;root\x07"
 
@@ -65,3 +67,26 @@ def test_a_traceback_has_its_lines_and_no_escapes(form: str) -> None:
     assert "Traceback (most recent call last):\n" in traceback
     assert "\x1b" not in said
     assert password not in said
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_the_journal_is_told_how_bad_it_is(form: str) -> None:
+    """By what it takes off again, so that `journalctl -p warning` shows what an operator has to see."""
+    output = io.StringIO()
+    log = open_log(form, "debug", output, to_journal=True)  # type: ignore[arg-type] # one of the two
+    for level in ("debug", "info", "warning", "error"):
+        getattr(log, level)("ready")
+
+    assert [line[:3] for line in output.getvalue().splitlines()] == ["<7>", "<6>", "<4>", "<3>"]
+
+
+def test_the_journal_is_where_systemd_says_that_it_is() -> None:
+    """A service may have sent its output to a file, although the variable is there."""
+    with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as other:
+        found = os.fstat(file.fileno())
+        stream = f"{found.st_dev}:{found.st_ino}"
+
+        assert is_journal(stream, file.fileno())
+        assert not is_journal(stream, other.fileno())
+        assert not is_journal("", file.fileno())
+    assert not is_journal(stream, 1_000_000)
