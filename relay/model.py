@@ -108,6 +108,7 @@ class Cause(StrEnum):
     NETWORK = "network"
     TLS = "tls"
     LOST_ANSWER = "lost_answer"
+    NOT_SES = "not_ses"
     IDENTITY = "identity_refused"
     CREDENTIALS = "credentials"
     CONFIGURATION_SET = "configuration_set"

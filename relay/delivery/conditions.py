@@ -1,8 +1,9 @@
 """How it stands between one account and SES in one region: what answers have taught, and what follows from it.
 
 Owns the pace, the daily quota and, for each pair of credentials and transport, whether it is suspended; and says so
-in the log when one of them changes. Guarantees that only throttling, the daily quota, and trouble with connections
-or credentials slow or stop anything: whatever else SES answers to one message is that message's own affair.
+in the log when one of them changes. Guarantees that only throttling, the daily quota, and trouble that three
+different messages in a row have met, with connections, credentials or an SES that gives no sensible answer, slow or
+stop anything: whatever else SES answers to one message is that message's own affair.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from relay.policy.suspension import DAILY_QUOTA, OUTAGE, Suspension
 
 TOLD_EVERY_S: Final = 60.0  # slowed again and again says so no more often
 
-_OUTAGE: Final = frozenset({Cause.NETWORK, Cause.TLS, Cause.CREDENTIALS})
-_SAYS_NOTHING: Final = frozenset({Cause.LOST_ANSWER, Cause.OUR_FAULT, Cause.RULES})
+_OUTAGE: Final = frozenset(
+    {Cause.NETWORK, Cause.TLS, Cause.CREDENTIALS, Cause.UNAVAILABLE, Cause.LOST_ANSWER, Cause.NOT_SES}
+)
+_SAYS_NOTHING: Final = frozenset({Cause.OUR_FAULT, Cause.RULES})
 
 
 @dataclass(slots=True)
@@ -94,6 +97,10 @@ class Conditions:
         """Whether the parcel's credentials and transport do not work at the moment."""
         return self._way(parcel).outage.reason is not None
 
+    def asked_last(self, parcel: Parcel) -> bool:
+        """Whether another sender's mail is to be the next probe, if there is any."""
+        return self._way(parcel).outage.asked_last(parcel)
+
     def refusal(self, parcel: Parcel, give_up: float, ahead: int, now: float) -> Deferred | None:
         """Why the parcel cannot go before `give_up`, if that is certain; `ahead` recipients go before it."""
         give_up = max(give_up, now)  # with a hold of 0 there is no waiting, but an attempt
@@ -150,8 +157,7 @@ class Conditions:
         """Tell a suspension whether the outcome is good news, bad news or none; whether it lasts longer now."""
         before = suspension.reason
         if isinstance(outcome, Deferred) and well is False:
-            reason = replace(outcome, detail=f"not tried, because of: {outcome.detail}", tried=False)
-            longer = suspension.trouble(parcel, reason, now, self._chance())
+            longer = suspension.trouble(parcel, _to_others(outcome), now, self._chance())
             if longer and before is None:
                 self._journal.paused(parcel, outcome)
             return longer
@@ -171,6 +177,14 @@ class Conditions:
     def _too_fast(self, now: float) -> Deferred:
         detail = f"no turn within hold_s at {self.rate(now):.3g} recipients per second, {self.queued()} waiting"
         return Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, detail, tried=False)
+
+
+def _to_others(outcome: Deferred) -> Deferred:
+    """What those hear that are not tried, because of what one has met; of them SES has nothing."""
+    detail = f"not tried, because of: {outcome.detail}"
+    if outcome.cause is Cause.LOST_ANSWER:
+        return Deferred(replies.SES_GIVES_NO_ANSWERS, Cause.NETWORK, detail, tried=False)
+    return replace(outcome, detail=detail, tried=False)
 
 
 def _gets_through(outcome: Outcome | None) -> bool | None:

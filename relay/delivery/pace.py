@@ -116,19 +116,30 @@ class Gate:
 
     def _admit(self) -> None:
         """Let in all that may go now, and come back when the next may."""
-        now, wake, place = self._clock.now(), inf, 0
+        now = self._clock.now()
+        wake, gave_way = self._let_in_all(now, others_first=True)
+        if gave_way:
+            wake, _ = self._let_in_all(now, others_first=False)
+        self._wake_at(wake, now)
+
+    def _let_in_all(self, now: float, *, others_first: bool) -> tuple[float, bool]:
+        """Let in all that may go now; when the next may, and whether somebody has let others ask first, if any do."""
+        wake, place, gave_way = inf, 0, False
         while place < len(self._queue) and self._under_way < self._concurrency:
             waiter = self._queue[place]
             opens_at = self.conditions.opens_at(waiter.parcel)
             if opens_at > now:
                 place, wake = place + 1, min(wake, opens_at)
                 continue
+            if others_first and self.conditions.asked_last(waiter.parcel):
+                place, gave_way = place + 1, True
+                continue
             wait_s = self.conditions.wait_s(waiter.parcel, now)
             if wait_s > 0:
                 wake = min(wake, now + wait_s)
                 break
             self._let_in(waiter, now)
-        self._wake_at(wake, now)
+        return wake, gave_way
 
     def _let_in(self, waiter: _Waiter, now: float) -> None:
         self._take_out(waiter)

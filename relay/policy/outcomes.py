@@ -204,7 +204,7 @@ TROUBLES: Final = {
     Trouble.TIMEOUT_BEFORE_SENT: (Cause.NETWORK, Reply(451, "4.4.1", "Amazon SES takes nothing at the moment")),
     Trouble.LOST_ANSWER: (Cause.LOST_ANSWER, Reply(451, "4.4.2", "The answer of Amazon SES was lost")),
     # Not the network's: a proxy's 502 or 504 may follow what SES has taken, so it is not tried again at once
-    Trouble.NOT_AWS: (Cause.OTHER, Reply(451, "4.4.2", "Something else answered instead of Amazon SES")),
+    Trouble.NOT_AWS: (Cause.NOT_SES, Reply(451, "4.4.2", "Something else answered instead of Amazon SES")),
     Trouble.NO_CREDENTIALS: (Cause.CREDENTIALS, Reply(451, "4.3.5", _SETUP)),
     Trouble.STALE: (Cause.NETWORK, Reply(451, "4.4.2", "The connection to Amazon SES was lost")),
     Trouble.OUR_FAULT: (Cause.OUR_FAULT, Reply(451, "4.3.0", _FAULT)),

@@ -4,7 +4,8 @@ Guarantees: it is given up only when SES refuses the message itself for good, wh
 answer was lost three times. Trouble that concerns the relay or the identity rather than the message never counts
 against it: what was throttled or met an outage comes back soon and keeps its place in the schedule; what never had
 its turn keeps its place in the queue; an identity that SES refuses is tried again at the pace of its probes. After a
-lost answer at most two more attempts follow that may send the message once more, at least ten minutes apart.
+lost answer at most two more attempts follow that may send the message once more: ten minutes later, and an hour after
+that, so that an hour in which all answers are lost kills nothing.
 
 Pure: time in seconds since 1970 and chance, uniform in 0 to 1, are handed in.
 """
@@ -20,15 +21,17 @@ from relay.policy.bounces import Fate
 from relay.policy.suspension import Pauses
 
 SPREAD: Final = 0.2
-LOST_APART_S: Final = 600.0
-LOST_MOST: Final = 3
+LOST_APART_S: Final = 600.0  # at the least, whoever asks for more
+LOST_WAITS_S: Final = (LOST_APART_S, 3600.0)  # after the first lost answer, and the second
+LOST_MOST: Final = len(LOST_WAITS_S) + 1
 
 # SES refuses the identity, or the relay is unwell towards SES: its mail is held, one message asks again and again
 CONFIGURATION: Final = frozenset({Cause.IDENTITY, Cause.CREDENTIALS, Cause.CONFIGURATION_SET, Cause.PAUSED})
 PROBES: Final = Pauses(after=3, first_s=300, longest_s=300)
 
 _NOT_ITS_FAULT: Final = frozenset({Cause.THROTTLED, Cause.QUOTA, Cause.NETWORK, Cause.TLS, Cause.CREDENTIALS})
-UNWELL_S: Final = 300.0  # longest wait after a 5xx of SES, which may be an outage or this message's own
+_UNWELL: Final = frozenset({Cause.UNAVAILABLE, Cause.NOT_SES})
+UNWELL_S: Final = 300.0  # longest wait after a 5xx of SES or a proxy's, which may be an outage or this message's own
 # A list of addresses, cut with dots where it is long; by SMTP the log's note of the stage follows
 _FAILED_THE_CHECK: Final = re.compile(r"(?im)failed the check in region [^:]*: *(.+?)(?: \([a-z]+\))?$")
 
@@ -44,7 +47,7 @@ class Schedule:
     @property
     def longest_s(self) -> float:
         """The longest that anything waits for its next attempt: what is due later was due by another clock."""
-        return max(*self.retry, PROBES.longest_s, LOST_APART_S) * (1 + SPREAD)
+        return max(*self.retry, PROBES.longest_s, *LOST_WAITS_S) * (1 + SPREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,31 +121,35 @@ def _named(listed: str) -> list[str]:
 def _later(
     history: History, outcome: Deferred | Failed, now: float, schedule: Schedule, chance: float
 ) -> Again | GiveUp:
-    lost = history.lost + (outcome.cause is Cause.LOST_ANSWER)
+    lost = history.lost + _is_lost(outcome)
     ends = history.since + schedule.lifetime
     if lost >= LOST_MOST or (now >= ends and _was_tried(outcome)):
         return GiveUp(Fate.UNCERTAIN if lost else Fate.EXPIRED)
     if not _was_tried(outcome):
         return Again(min(history.since, now), history.attempts - 1, lost)  # before all that came later
     held = refuses_identity(outcome, history.sender, history.recipients)
-    due = now + _wait(history, outcome, schedule, chance, held=held)
-    earliest = now + LOST_APART_S if lost > history.lost else now
+    due = min(now + _wait(history, outcome, schedule, chance, held=held), ends)
     counts = not held and outcome.cause not in _NOT_ITS_FAULT
-    return Again(max(min(due, ends), earliest), history.attempts - (not counts), lost)
+    earliest = now + LOST_APART_S if _is_lost(outcome) else now
+    return Again(max(due, earliest), history.attempts - (not counts), lost)
 
 
 def _wait(
     history: History, outcome: Deferred | Failed, schedule: Schedule, chance: float, *, held: bool
 ) -> float:  # fmt: skip
     spread = 1 - SPREAD + 2 * SPREAD * chance
-    if outcome.cause is Cause.LOST_ANSWER:
-        return LOST_APART_S * (1 + SPREAD * chance)
+    if _is_lost(outcome):
+        return LOST_WAITS_S[min(history.lost, len(LOST_WAITS_S) - 1)] * (1 + SPREAD * chance)
     if held:
         return PROBES.first_s * spread
     if outcome.cause in _NOT_ITS_FAULT:
         return schedule.retry[0] * spread
     wait = schedule.retry[min(history.attempts, len(schedule.retry)) - 1]
-    return (min(wait, UNWELL_S) if outcome.cause is Cause.UNAVAILABLE else wait) * spread
+    return (min(wait, UNWELL_S) if outcome.cause in _UNWELL else wait) * spread
+
+
+def _is_lost(outcome: Deferred | Failed) -> bool:
+    return outcome.cause is Cause.LOST_ANSWER
 
 
 def _was_tried(outcome: Deferred | Failed) -> bool:

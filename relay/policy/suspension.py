@@ -2,7 +2,8 @@
 
 Owns the count of troubles in a row and the length of the pauses. Guarantees that one message's trouble suspends
 nothing, that while suspended nothing is tried but one probe after each pause, and that only a probe's answer ends
-it. What counts as trouble and who waits is decided elsewhere.
+it. Says which sender's probe failed last, so that others may ask before it does again. What counts as trouble and
+who waits is decided elsewhere.
 
 Pure: time in seconds and chance, uniform in 0 to 1, are handed in.
 """
@@ -36,7 +37,7 @@ DAILY_QUOTA: Final = Pauses(after=1, first_s=300, longest_s=300)
 class Suspension:
     """The state of one way to SES; `reason` is what a parcel meets that cannot wait, None when all is well."""
 
-    __slots__ = ("_pause_s", "_pauses", "_probe", "_troubled", "_until", "reason")
+    __slots__ = ("_asked_last", "_pause_s", "_pauses", "_probe", "_troubled", "_until", "reason")
 
     def __init__(self, pauses: Pauses) -> None:
         self.reason: Deferred | None = None
@@ -45,6 +46,7 @@ class Suspension:
         self._pause_s = 0.0
         self._until = -inf
         self._probe: Parcel | None = None
+        self._asked_last: str | None = None
 
     @property
     def opens_at(self) -> float:
@@ -59,6 +61,14 @@ class Suspension:
     def is_probe(self, parcel: Parcel) -> bool:
         """Whether it is the one that is to find out."""
         return parcel is self._probe
+
+    def asked_last(self, parcel: Parcel) -> bool:
+        """Whether its sender's message was the last to meet the trouble: it may be that message's, not the way's."""
+        return self.reason is not None and parcel.sender == self._asked_last
+
+    def hasten(self, now: float) -> None:
+        """The next probe need not wait any longer; one that is under way is waited for."""
+        self._until = min(self._until, now)
 
     def begin(self, parcel: Parcel) -> None:
         """A parcel goes, since `opens_at` has come."""
@@ -78,7 +88,7 @@ class Suspension:
             return False  # had gone before the pause began
         self._pause_s = min(2 * self._pause_s or self._pauses.first_s, self._pauses.longest_s)
         self._until = now + self._pause_s * (1 - SPREAD + 2 * SPREAD * chance)
-        self.reason, self._probe = reason, None
+        self.reason, self._probe, self._asked_last = reason, None, parcel.sender
         return True
 
     def answered(self, parcel: Parcel) -> bool:

@@ -250,7 +250,7 @@ class TestConcurrency:
 
 
 class TestOutage:
-    @pytest.mark.parametrize("trouble", [Cause.NETWORK, Cause.TLS, Cause.CREDENTIALS])
+    @pytest.mark.parametrize("trouble", [Cause.NETWORK, Cause.TLS, Cause.CREDENTIALS, Cause.UNAVAILABLE, Cause.NOT_SES])
     def test_an_outage_costs_a_few_attempts_and_no_holds(self, trouble: Cause) -> None:
         """Ten minutes without SES, a message each second: some twenty attempts, and nearly nobody waits."""
         refused = Deferred(Reply(451, "4.4.1", "SES cannot be reached"), trouble, "secret detail")
@@ -313,9 +313,48 @@ class TestOutage:
 
         run(scene())
 
-    def test_one_message_that_fails_again_and_again_pauses_nothing(self) -> None:
+    def test_after_lost_answers_others_hear_that_theirs_were_not_even_tried(self) -> None:
+        """Of them SES has nothing: whoever hears so may send again at once."""
+
         async def scene() -> None:
-            play = Scene(says=lambda _, __: UNREACHABLE)
+            play = Scene(says=lambda _, __: LOST)
+            assert await play.deliver_all(parcel(), parcel(), parcel()) == [LOST] * 3
+            probe, other = play.start(parcel()), play.start(parcel(), hold_s=0.5)
+            outcome = await other
+
+            assert isinstance(outcome, Deferred)
+            assert (outcome.tried, outcome.cause, outcome.reply.enhanced) == (False, Cause.NETWORK, "4.4.1")
+            assert await probe == LOST
+            assert play.log.names == ["paused"]
+
+        run(scene())
+
+    def test_a_sender_whose_messages_all_fail_lets_others_ask_first(self) -> None:
+        """Hundreds that SES cannot stomach cost mail of others one pause, not hundreds."""
+
+        def says(each: Parcel, _: float) -> Outcome:
+            return UNAVAILABLE if each.sender == "bad@b.example" else DELIVERED
+
+        async def scene() -> None:
+            play = Scene(says=says, rate=100)
+            bad = [play.start(parcel(sender="bad@b.example"), hold_s=600) for _ in range(500)]
+            for _ in range(5):
+                await asyncio.sleep(10)
+                came = play.upstream.now
+                assert await play.deliver(parcel(), hold_s=600) == DELIVERED
+                assert play.upstream.now - came < 10
+            assert play.log.names == ["paused", "resumed"] * 5
+            assert sum(task.done() for task in bad) < 250
+            for task in bad:
+                task.cancel()
+            await asyncio.wait(bad)
+
+        run(scene())
+
+    @pytest.mark.parametrize("outcome", [UNREACHABLE, UNAVAILABLE, LOST])
+    def test_one_message_that_fails_again_and_again_pauses_nothing(self, outcome: Outcome) -> None:
+        async def scene() -> None:
+            play = Scene(says=lambda _, __: outcome)
             for _ in range(10):
                 await play.deliver(parcel(name="same"))
                 await asyncio.sleep(1)
@@ -328,8 +367,6 @@ class TestOutage:
     @pytest.mark.parametrize(
         "outcome",
         [
-            UNAVAILABLE,
-            LOST,
             Deferred(Reply(451, "4.3.5", "x"), Cause.IDENTITY, "x"),
             Deferred(Reply(451, "4.3.2", "x"), Cause.PAUSED, "x"),
             Deferred(Reply(451, "4.3.0", "x"), Cause.OUR_FAULT, "x"),

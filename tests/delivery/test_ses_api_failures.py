@@ -48,13 +48,13 @@ def deferred(outcome: Outcome, cause: Cause, reply: str) -> str:
 
 
 ANSWERED = {
-    "HTML 502": (http("502 Bad Gateway", HTML, PAGE), Cause.OTHER, "451 4.4.2"),
-    "HTML 413": (http("413 Request Entity Too Large", HTML, PAGE), Cause.OTHER, "451 4.4.2"),
-    "HTML 403": (http("403 Forbidden", HTML, PAGE), Cause.OTHER, "451 4.4.2"),
-    "HTML 200": (http("200 OK", HTML, PAGE), Cause.OTHER, "451 4.4.2"),
-    "empty 500": (http("500 Oops", ""), Cause.OTHER, "451 4.4.2"),
-    "redirect": (http("307 Elsewhere", "", "Location: http://127.0.0.1:9/"), Cause.OTHER, "451 4.4.2"),
-    "no HTTP": (b"250 Ok 0107\r\n", Cause.OTHER, "451 4.4.2"),
+    "HTML 502": (http("502 Bad Gateway", HTML, PAGE), Cause.NOT_SES, "451 4.4.2"),
+    "HTML 413": (http("413 Request Entity Too Large", HTML, PAGE), Cause.NOT_SES, "451 4.4.2"),
+    "HTML 403": (http("403 Forbidden", HTML, PAGE), Cause.NOT_SES, "451 4.4.2"),
+    "HTML 200": (http("200 OK", HTML, PAGE), Cause.NOT_SES, "451 4.4.2"),
+    "empty 500": (http("500 Oops", ""), Cause.NOT_SES, "451 4.4.2"),
+    "redirect": (http("307 Elsewhere", "", "Location: http://127.0.0.1:9/"), Cause.NOT_SES, "451 4.4.2"),
+    "no HTTP": (b"250 Ok 0107\r\n", Cause.NOT_SES, "451 4.4.2"),
     "empty 200": (http("200 OK", ""), Cause.LOST_ANSWER, "451 4.4.2"),
     "200 without id": (
         http("200 OK", V1_OK.replace(MESSAGE_ID, "")),
@@ -90,7 +90,7 @@ def test_the_log_shows_the_beginning_of_a_page() -> None:
         async with aws_double(answer(raw)) as aws, ses_api(aws.url) as api:
             return await api.send(parcel())
 
-    detail = deferred(asyncio.run(ask()), Cause.OTHER, "451 4.4.2")
+    detail = deferred(asyncio.run(ask()), Cause.NOT_SES, "451 4.4.2")
 
     assert detail.startswith("not_aws: HTTP 502 text/html; charset=utf-8: <html><body>Bad gateway")
     assert len(detail) < 300

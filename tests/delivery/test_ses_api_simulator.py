@@ -80,7 +80,7 @@ async def test_mail_of_two_regions_arrives_as_it_is() -> None:
         (Fault(action="throttle", count=1), "Deferred 451 4.4.5 throttled", 1),
         (Fault(action="error", count=1), "Deferred 451 4.3.0 unavailable", 1),
         (Fault(action="error", status=503, count=1), "Deferred 451 4.3.0 unavailable", 1),
-        (Fault(action="html", count=1), "Deferred 451 4.4.2 other", 1),
+        (Fault(action="html", count=1), "Deferred 451 4.4.2 not_ses", 1),
         (Fault(action="lose_answer", count=1), "Deferred 451 4.4.2 lost_answer", 2),
         (
             Fault(action="refuse", code="MailFromDomainNotVerifiedException", status=400, text="MX", count=1),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from pace_parts import DELIVERED, QUOTA, THROTTLED, UNAVAILABLE, UNREACHABLE, Log, clock, parcel, run
+from pace_parts import DELIVERED, LOST, QUOTA, THROTTLED, UNAVAILABLE, UNREACHABLE, Log, clock, parcel, run
 
 from relay.arn import parse_identity_arn
 from relay.delivery.gates import GateRules, Gates
@@ -88,7 +88,7 @@ class TestReadiness:
 
         run(scene())
 
-    @pytest.mark.parametrize("outcome", [DELIVERED, THROTTLED, UNAVAILABLE, QUOTA])
+    @pytest.mark.parametrize("outcome", [DELIVERED, THROTTLED, QUOTA])
     def test_where_ses_has_answered_lately_nobody_probes(self, outcome: Outcome) -> None:
         """Any answer is one, whatever a probe would find; later, it counts no more."""
 
@@ -105,13 +105,14 @@ class TestReadiness:
 
         run(scene())
 
-    def test_what_mail_is_suspended_for_is_down_without_a_probe(self) -> None:
-        """Three in a row met nobody: that a connection may be had would say less."""
+    @pytest.mark.parametrize("outcome", [UNREACHABLE, UNAVAILABLE, LOST])
+    def test_what_mail_is_suspended_for_is_down_without_a_probe(self, outcome: Outcome) -> None:
+        """Three in a row met nobody, or nobody who takes mail: that a connection may be had would say less."""
 
         async def scene() -> None:
             play = Scene()
             await play.mail(DELIVERED)
-            await play.mail(UNREACHABLE, 3)
+            await play.mail(outcome, 3)
             assert await play.upstream.ask() == {WEST: False}
             assert play.network.tried == []
             await play.mail(DELIVERED)

@@ -17,6 +17,7 @@ from relay.policy.retrying import (
     CONFIGURATION,
     LOST_APART_S,
     LOST_MOST,
+    LOST_WAITS_S,
     UNWELL_S,
     Again,
     GiveUp,
@@ -79,10 +80,11 @@ def test_the_schedule_is_followed_and_its_last_wait_repeats(attempts: int, wait:
     assert (step.due, step.attempts, step.lost, step.split) == (10.0 + wait, attempts, 0, False)
 
 
+@pytest.mark.parametrize("cause", [Cause.UNAVAILABLE, Cause.NOT_SES])
 @pytest.mark.parametrize(("attempts", "wait"), [(1, 60), (2, UNWELL_S), (3, UNWELL_S), (99, UNWELL_S)])
-def test_when_ses_is_unwell_nothing_waits_for_long(attempts: int, wait: float) -> None:
+def test_when_ses_is_unwell_nothing_waits_for_long(attempts: int, wait: float, cause: Cause) -> None:
     """It may be an outage, at the end of which hours would be lost; or this message's own, so that it counts."""
-    step = again(replace(FIRST, attempts=attempts), not_now(Cause.UNAVAILABLE), now=10.0)
+    step = again(replace(FIRST, attempts=attempts), not_now(cause), now=10.0)
 
     assert (step.due, step.attempts) == (10.0 + wait, attempts)
 
@@ -124,11 +126,11 @@ def test_a_message_that_may_have_been_delivered_before_it_was_refused_dies_uncer
     assert decide(replace(FIRST, lost=1), no(Cause.CONTENT), 1.0, SCHEDULE, MIDDLE) == GiveUp(Fate.UNCERTAIN)
 
 
-def test_a_lost_answer_waits_ten_minutes_and_the_third_is_the_last() -> None:
+def test_a_lost_answer_waits_ten_minutes_then_an_hour_and_the_third_is_the_last() -> None:
     lost, history, now = not_now(Cause.LOST_ANSWER), FIRST, 0.0
-    for number in (1, 2):
+    for number, wait in ((1, LOST_APART_S), (2, 3600)):
         step = again(history, lost, now, chance=0.0)
-        assert (step.due, step.lost) == (now + LOST_APART_S, number)
+        assert (step.due, step.lost) == (now + wait, number)
         history, now = replace(history, lost=step.lost, attempts=step.attempts + 1), step.due
 
     assert decide(history, lost, now, SCHEDULE, MIDDLE) == GiveUp(Fate.UNCERTAIN)
@@ -291,7 +293,7 @@ def test_the_wait_is_one_that_was_configured(
     assume(isinstance(step, Again) and not step.split and getattr(outcome, "tried", True))
     assert isinstance(step, Again)
 
-    waits = (*schedule.retry, 300.0, LOST_APART_S)
+    waits = (*schedule.retry, 300.0, *LOST_WAITS_S)
     wait = step.due - history.since
     assert any(0.8 * one - 1e-6 <= wait <= 1.2 * one + 1e-6 for one in waits)
 
