@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from relay import __version__
 from relay.aws.asking import Asker, Means
@@ -44,7 +45,6 @@ from relay.policy.rulebook import RuleBook
 from relay.post import PostOffice, new_id
 from relay.settings.certificates import check_pair
 from relay.settings.model import Listener, Settings
-from relay.settings.sections import Spool
 from relay.smtp.activation import Activation
 from relay.smtp.auth import Clock as AuthClock
 from relay.smtp.auth import Logins
@@ -55,7 +55,7 @@ from relay.smtp.sockets import open_sockets
 from relay.smtp.tls import server_context
 from relay.spool.sqlite import SqliteSpool
 
-_FIXED_KEYS = ("listeners", "spool", "admin")  # what only a restart reads; of the spool its path
+_FIXED_KEYS = ("listeners", "admin")  # what only a restart reads, besides the spool's path
 _IN_FLIGHT_SHARE, _IN_FLIGHT_MOST = 4, 512_000_000
 
 
@@ -117,10 +117,9 @@ class Relay:
         a certificate cannot be used: then nothing has changed.
         """
         contexts = [door_of(listener).context for listener in self.settings.listeners]
-        changed = [key for key in _FIXED_KEYS if _fixed(settings, key) != _fixed(self.settings, key)]
-        if changed:
-            self._journal.reload_needs_restart(changed)
-        settings = replace(settings, **{key: getattr(self.settings, key) for key in changed})
+        settings, waiting = until_restart(settings, self.settings)
+        if waiting:
+            self._journal.reload_needs_restart(waiting)
         credentials = CredentialBook(settings.credentials, not_renewed=self._journal.credentials_not_renewed)
         endpoints = ApiEndpoints(settings.ses.api_endpoint)
         courier = courier_of(settings, credentials, endpoints, self._journal, self._hostname, self._gates)
@@ -179,9 +178,16 @@ class Relay:
         }
 
 
-def _fixed(settings: Settings, key: str) -> object:
-    value = getattr(settings, key)
-    return value.path if isinstance(value, Spool) else value
+def until_restart(new: Settings, old: Settings) -> tuple[Settings, list[str]]:
+    """What of new settings holds in a relay that runs by the old ones, and the keys of what has to wait."""
+    waiting = [key for key in _FIXED_KEYS if getattr(new, key) != getattr(old, key)]
+    kept: dict[str, Any] = {key: getattr(old, key) for key in waiting}
+    if new.spool is None or old.spool is None:
+        if new.spool != old.spool:
+            waiting, kept = [*waiting, "spool"], kept | {"spool": old.spool}
+    elif new.spool.path != old.spool.path:
+        waiting, kept = [*waiting, "spool.path"], kept | {"spool": replace(new.spool, path=old.spool.path)}
+    return replace(new, **kept), waiting
 
 
 def book_of(settings: Settings, name: str) -> RuleBook:

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from relay.delivery.acceptance import Acceptance, DirectFirst, Queue, SpoolFirst
 from relay.delivery.courier import Courier
@@ -17,16 +18,18 @@ from relay.delivery.leases import Leases
 from relay.delivery.pace import Clock
 from relay.delivery.queue_runner import QueueRunner
 from relay.delivery.settlement import Settlement, Terms
-from relay.delivery.spool_watch import SpoolWatch
+from relay.delivery.spool_watch import SpoolWatch, log_mended, mended_news
 from relay.errors import Rejection
 from relay.observe.log import Journal
+from relay.policy import spool_notices
 from relay.policy.letters import Letterhead
 from relay.policy.retrying import Schedule
 from relay.policy.routing import Router
 from relay.policy.rulebook import RuleBook
+from relay.policy.spool_notices import News
 from relay.settings.model import Settings
 from relay.settings.sections import Spool as SpoolSettings
-from relay.spool.opening import Opening
+from relay.spool.opening import Found, Opening, folder
 from relay.spool.sqlite import SqliteSpool, open_spool
 
 
@@ -51,6 +54,8 @@ class PostOffice:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._settings = settings
+        if settings.spool is not None:
+            self._watch.news += found_news(spool.found, settings.spool.path)
         self.change(settings, book, courier)
 
     def acceptance(self) -> Acceptance:
@@ -95,11 +100,23 @@ def open_post(settings: SpoolSettings, schedule: Schedule, journal: Journal) -> 
     spool = open_spool(opening, time.time())
     found = spool.found
     if found.mended is not None:
-        journal.spool_mended(found.mended.parcels, len(found.mended.lost), str(found.mended.old))
+        log_mended(found.mended, journal)
     journal.spool_opened(
-        str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=len(found.missing), aside=found.aside
+        str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=found.missing, aside=found.aside
     )
     return spool
+
+
+def found_news(found: Found, path: Path) -> list[News]:
+    """What the postmaster must know of the state in which a start found the spool."""
+    news = []
+    if found.mended is not None:
+        news.append(mended_news(found.mended, found.aside))
+    elif found.aside is not None:
+        news.append(spool_notices.database_missing(str(found.aside)))
+    if found.missing:
+        news.append(spool_notices.contents_missing(found.missing, str(folder(path))))
+    return news
 
 
 def schedule_of(settings: Settings) -> Schedule:

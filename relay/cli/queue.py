@@ -1,14 +1,15 @@
 """`ses-relay queue`: what is in the spool, while the relay runs and while it does not.
 
 Owns the commands that look; those that act are in `queue_actions`, and `export` is in `queue_export`. Exit status 0,
-also of an empty queue; 1 when an id is unknown or the spool does not work; 2 for usage and configuration errors.
+also of an empty queue; 1 when an id is unknown, the spool does not work or a message cannot be read; 2 for usage and
+configuration errors.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +20,13 @@ from relay.cli.config_option import config_option
 from relay.cli.queue_actions import drop, hold, release, retry
 from relay.cli.queue_export import export
 from relay.cli.queue_filters import filter_options, filtered, query_of
-from relay.cli.spool_access import ask, pages, spool_of
+from relay.cli.spool_access import as_found, ask, content_of, no_such, pages, relay_of, spool_of
 from relay.cli.wording import printable
 from relay.errors import Rejection
 from relay.model import Buffer
 from relay.policy import fields
 from relay.spool.interface import Query, Spool, Spooled, Tally
+from relay.spool.opening import Opening
 
 _HEADER_BYTES: Final = 1024 * 1024  # more than any relay takes
 
@@ -53,21 +55,22 @@ def queue() -> None:
 def list_parcels(config: Path, limit: int, *, as_json: bool, **options: Any) -> None:
     """List parcels, the oldest first.
 
-    Of several filters each must be met.
+    Of several filters each must be met. TRIES are the attempts that count against a parcel: throttling, outages and
+    refused identities do not. NEXT says in how long it is due; "now" waits for its turn, for SES, or for a relay.
     """
-    now = time.time()
-    query = query_of(options, now)
+    now, opening = time.time(), spool_of(config)
+    query, relay = query_of(options, now), relay_of(opening)
     nothing = "nothing matches" if filtered(options) else "the queue is empty"
 
     async def listed(spool: Spool) -> None:
         tallies, shown = await spool.tally(query), 0
         printer = _Json() if as_json else _Table(now)
         async for page in pages(spool, query, limit):
-            printer.page(page, first=not shown)
+            printer.page([as_found(parcel, relay, now) for parcel in page], first=not shown)
             shown += len(page)
         printer.end(shown, max(shown, sum(one.parcels for one in tallies)), tallies, nothing)
 
-    ask(spool_of(config), listed)
+    ask(opening, listed)
 
 
 @click.command("show")
@@ -77,22 +80,26 @@ def list_parcels(config: Path, limit: int, *, as_json: bool, **options: Any) -> 
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(config: Path, identifier: str, *, headers: bool, as_json: bool) -> None:
     """Show all about a mail, or about one parcel."""
+    opening, now = spool_of(config), time.time()
+    relay = relay_of(opening)
 
-    async def looked_up(spool: Spool) -> tuple[list[Spooled], Buffer | None]:
+    async def looked_up(spool: Spool) -> list[Spooled]:
         found = [parcel async for page in pages(spool, Query(ids=(identifier,))) for parcel in page]
-        return found, await spool.content(found[0].mail) if found and headers else None
+        return [as_found(parcel, relay, now) for parcel in found]
 
-    found, content = ask(spool_of(config), looked_up)
+    found = ask(opening, looked_up)
     if not found:
-        raise click.ClickException(f"there is no {printable(identifier)} in the queue")
-    lines = None if content is None else list(_header_lines(content))
+        raise click.ClickException(no_such(identifier))
+    lines, complaint = _headers_of(opening, found[0].mail) if headers else (None, None)
     if as_json:
         facts: dict[str, Any] = {"mail": found[0].mail, "parcels": list(map(queue_report.facts, found))}
-        click.echo(json.dumps(facts if lines is None else facts | {"headers": lines}, indent=2))
-        return
-    click.echo("\n".join(queue_report.in_full(found, time.time())))
-    if lines is not None:
-        click.echo("\n".join(["Headers", *(f"  {printable(line)}" for line in lines)]))
+        click.echo(json.dumps(facts | {"headers": lines} if headers else facts, indent=2))
+    else:
+        click.echo("\n".join(queue_report.in_full(found, now)))
+        if lines is not None:
+            click.echo("\n".join(["Headers", *(f"  {printable(line)}" for line in lines)]))
+    if complaint is not None:
+        raise complaint
 
 
 class _Table:
@@ -101,13 +108,15 @@ class _Table:
     def __init__(self, now: float) -> None:
         self._now = now
 
-    def page(self, parcels: tuple[Spooled, ...], *, first: bool) -> None:
+    def page(self, parcels: Sequence[Spooled], *, first: bool) -> None:
         rows = [queue_report.row(parcel, self._now) for parcel in parcels]
         click.echo("\n".join(queue_report.table(rows, heading=first)))
 
     def end(self, shown: int, matching: int, tallies: tuple[Tally, ...], nothing: str) -> None:
         if tallies:
             click.echo(("\n" if shown else "") + queue_report.totals(tallies, self._now))
+            for line in queue_report.refusals(tallies):
+                click.echo(printable(line))
         elif not shown:
             click.echo(nothing)
         if shown < matching:
@@ -120,13 +129,22 @@ class _Json:
     def __init__(self) -> None:
         click.echo('{"parcels": [', nl=False)
 
-    def page(self, parcels: tuple[Spooled, ...], *, first: bool) -> None:
+    def page(self, parcels: Sequence[Spooled], *, first: bool) -> None:
         objects = ",\n".join(json.dumps(queue_report.facts(parcel)) for parcel in parcels)
         click.echo(("\n" if first else ",\n") + objects, nl=False)
 
     def end(self, shown: int, matching: int, tallies: tuple[Tally, ...], nothing: str) -> None:  # noqa: ARG002 - as above
         totals = json.dumps(queue_report.tally_facts(tallies))
         click.echo(f'\n], "shown": {shown}, "matching": {matching}, "totals": {totals}}}')
+
+
+def _headers_of(opening: Opening, mail: str) -> tuple[list[str] | None, click.ClickException | None]:
+    """The header lines of a mail, or why there are none to be had."""
+    try:
+        content = ask(opening, lambda spool: content_of(spool, mail))
+    except click.ClickException as error:
+        return None, error
+    return None if content is None else list(_header_lines(content)), None
 
 
 def _header_lines(content: Buffer) -> Iterator[str]:

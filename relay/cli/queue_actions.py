@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +21,12 @@ import click
 
 from relay.cli.config_option import config_option
 from relay.cli.queue_filters import filter_options, filtered, query_of
-from relay.cli.queue_report import IN_HAND
-from relay.cli.spool_access import PAGE, ask, pages, relay_of, spool_of, words
-from relay.cli.wording import counted, printable
-from relay.spool.interface import Action, Query, Spool, Spooled, State
+from relay.cli.queue_report import IN_HAND, INTERRUPTED
+from relay.cli.queue_survey import LEFT, Survey, surveyed
+from relay.cli.spool_access import PAGE, ask, no_such, relay_of, spool_of, words
+from relay.cli.wording import counted
+from relay.policy.retrying import LOST_APART_S
+from relay.spool.interface import Action, Query, Spool, State
 from relay.spool.opening import Opening
 from relay.spool.trouble import SpoolTrouble
 
@@ -34,54 +36,20 @@ _DONE: Final = {
     Action.RELEASE: "released",
     Action.DROP: "dropped",
 }
-# What an action leaves as it is, and why. What is left since it is so already is no failure.
-_LEFT: Final[Mapping[Action, Mapping[str, str]]] = {
-    Action.RETRY: {
-        State.HELD: "held: release them first",
-        IN_HAND: "in hand: an attempt is under way, or begins when the relay starts",
-    },
-    Action.HOLD: {State.HELD: "held already", State.DEAD: "dead: they are not tried any more"},
-    Action.RELEASE: {State.QUEUED: "not held", State.DEAD: "dead: retry revives them"},
-    Action.DROP: {},
-}
+_WHICH: Final = (
+    "Name parcels or mails by their IDs, or choose by filters, of which each must be met: then they are counted, and "
+    "you are asked."
+)
 _REFUSED: Final[frozenset[tuple[Action, str]]] = frozenset(
     {(Action.RETRY, State.HELD), (Action.HOLD, State.DEAD), (Action.RELEASE, State.DEAD)}
 )
+# What is to be said of parcels that are worked on, or were when the relay ended.
 _OF_ATTEMPTS: Final = {
-    Action.HOLD: "this attempt goes on, no other follows",
-    Action.DROP: "SES may take it yet",
+    (Action.HOLD, IN_HAND): "in hand: an attempt that is under way goes on, no other follows",
+    (Action.HOLD, INTERRUPTED): "in hand when the relay ended: may have been delivered, no attempt is under way",
+    (Action.DROP, IN_HAND): "in hand: may be delivered all the same",
+    (Action.DROP, INTERRUPTED): "in hand when the relay ended: may have been delivered",
 }
-
-
-@dataclass(slots=True)
-class Survey:
-    """What an action would be done to, before it is done.
-
-    `ids` are of parcels. `states` counts those, `left` the ones that it would leave alone, by why. `in_hand` ones are
-    being delivered at this moment. `missing` ids are of nothing.
-    """
-
-    ids: dict[str, None] = field(default_factory=dict)
-    states: Counter[str] = field(default_factory=Counter)
-    left: Counter[str] = field(default_factory=Counter)
-    recipients: int = 0
-    in_hand: int = 0
-    missing: tuple[str, ...] = ()
-
-    def add(self, action: Action, parcel: Spooled) -> None:
-        """Count a parcel, once."""
-        kind = IN_HAND if action is Action.RETRY and parcel.leased and parcel.state is not State.HELD else parcel.state
-        if kind in _LEFT[action]:
-            self.left[kind] += 1
-        elif parcel.id not in self.ids:
-            self.ids[parcel.id] = None
-            self.states[kind] += 1
-            self.recipients += len(parcel.part.recipients)
-            self.in_hand += parcel.leased
-
-    def __str__(self) -> str:
-        states = ", ".join(f"{number} {state}" for state, number in self.states.items())
-        return f"{counted(len(self.ids), 'parcel')} to {counted(self.recipients, 'recipient')}: {states}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +63,7 @@ class Result:
 def _acting(action: Action, words: str) -> click.Command:
     """The command of an action."""
 
-    @click.command(str(action), help=words)
+    @click.command(str(action), help=f"{cleandoc(words)}\n\n{_WHICH}")
     @config_option
     @click.argument("identifiers", nargs=-1, metavar="[ID]...")
     @filter_options
@@ -117,7 +85,8 @@ retry = _acting(
     """Try parcels at once; dead ones begin anew.
 
     Dead ones have a whole lifetime before them again. A running relay takes them up within seconds, as fast as its
-    pace allows; without one they are tried when it starts. Held ones stay held.
+    pace allows; without one they are tried when it starts. Held ones stay held. Where the answer of SES was lost, ten
+    minutes pass between two tries. Where SES refuses the identity, one message asks at once, for all.
     """,
 )
 hold = _acting(
@@ -139,33 +108,22 @@ drop = _acting(
 
 
 def _run(action: Action, opening: Opening, query: Query, options: dict[str, Any]) -> None:
-    survey = ask(opening, lambda spool: surveyed(spool, query, action))
+    relay = relay_of(opening)
+    survey = ask(opening, lambda spool: surveyed(spool, query, action, relay))
     if survey.ids and not options["yes"] and (not query.ids or (action is Action.DROP and len(survey.ids) > 1)):
         _confirm(action, survey)
-    result = ask(opening, lambda spool: carried_out(spool, query, action, survey.ids)) if survey.ids else Result(0)
-    relay = relay_of(opening) if action in (Action.RETRY, Action.RELEASE) else None
+    ids = [*survey.ids, *survey.waiting]
+    result = ask(opening, lambda spool: carried_out(spool, query, action, ids)) if ids else Result(0)
     if options["as_json"]:
         click.echo(json.dumps(_facts(action, survey, result), indent=2))
     else:
-        click.echo("\n".join(_told(action, survey, result, relay)))
+        click.echo("\n".join(_told(action, survey, result)))
     for identifier in survey.missing:
-        click.echo(f"there is no {printable(identifier)} in the queue", err=True)
+        click.echo(no_such(identifier), err=True)
     if result.trouble is not None:
         raise click.ClickException(words(opening.path, result.trouble))
     refused = any((action, kind) in _REFUSED for kind in survey.left)
     sys.exit(1 if survey.missing or (query.ids and refused) else 0)
-
-
-async def surveyed(spool: Spool, query: Query, action: Action) -> Survey:
-    """Look at all parcels of a query, changing nothing."""
-    survey, known = Survey(), set[str]()
-    async for page in pages(spool, query):
-        for parcel in page:
-            survey.add(action, parcel)
-        if query.ids:
-            known.update(name for parcel in page for name in (parcel.id, parcel.mail))
-    survey.missing = tuple(one for one in query.ids if one not in known)
-    return survey
 
 
 async def carried_out(spool: Spool, query: Query, action: Action, ids: Iterable[str]) -> Result:
@@ -190,28 +148,45 @@ def _confirm(action: Action, survey: Survey) -> None:
         sys.exit(1)
 
 
-def _told(action: Action, survey: Survey, result: Result, relay: str | None) -> Iterator[str]:
+def _told(action: Action, survey: Survey, result: Result) -> Iterator[str]:
     if not survey.ids and not survey.left:
         yield "nothing was done" if survey.missing else "nothing matches"
         return
     yield f"{counted(result.done, 'parcel')} {_DONE[action]}"
     if result.done and action in (Action.RETRY, Action.RELEASE):
-        yield f"the relay (process {relay}) takes them up within seconds" if relay else "no relay is running: start it"
-        if relay:
-            yield "(what SES has refused several times in a row: with its next probe, or after a reload)"
-    if survey.in_hand and action in _OF_ATTEMPTS:
-        yield f"{survey.in_hand} of them in hand: {_OF_ATTEMPTS[action]}"
+        yield from _what_follows(survey)
+    if survey.leased and (action, survey.hand) in _OF_ATTEMPTS:
+        yield f"{survey.leased} of them {_OF_ATTEMPTS[action, survey.hand]}"
     for kind, number in survey.left.items():
-        yield f"{counted(number, 'parcel')} left alone, {_LEFT[action][kind]}"
-    if changed := len(survey.ids) - result.done:
+        yield f"{counted(number, 'parcel')} left alone, {LEFT[action][kind]}"
+    if (changed := len(survey.ids) - result.done) > 0:
         yield f"{counted(changed, 'parcel')} left as {'it was' if changed == 1 else 'they were'}" + (
             "" if result.trouble else ": changed meanwhile"
         )
 
 
+def _what_follows(survey: Survey) -> Iterator[str]:
+    """When parcels that are due are tried."""
+    relay = survey.relay
+    yield f"the relay (process {relay}) takes them up within seconds" if relay else "no relay is running: start it"
+    if survey.lost:
+        yield (
+            f"but {survey.lost} of them not before {LOST_APART_S / 60:.0f} minutes have passed since the last try: "
+            "the answer of SES was lost, and it may have been yes"
+        )
+    if survey.refused and relay:
+        yield (
+            f"{survey.refused} of them refused by SES for the identity or the account: "
+            "one asks at once, the others follow when it gets through"
+        )
+
+
 def _facts(action: Action, survey: Survey, result: Result) -> dict[str, Any]:
     """The same for programs."""
+    goes_on = action in (Action.RETRY, Action.RELEASE)
     return {
-        "action": action, "done": result.done, "left_alone": dict(survey.left), "in_hand": survey.in_hand,
-        "changed_meanwhile": len(survey.ids) - result.done, "missing": survey.missing,
+        "action": action, "done": result.done, "left_alone": dict(survey.left), "relay": survey.relay,
+        "in_hand": survey.leased if survey.relay else 0, "interrupted": 0 if survey.relay else survey.leased,
+        "answer_lost": survey.lost if goes_on else 0, "refused_as_identity": survey.refused if goes_on else 0,
+        "changed_meanwhile": max(len(survey.ids) - result.done, 0), "missing": survey.missing,
     }  # fmt: skip

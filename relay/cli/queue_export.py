@@ -19,12 +19,12 @@ from pathlib import Path
 import click
 
 from relay.cli.config_option import config_option
-from relay.cli.spool_access import ask, pages, spool_of
+from relay.cli.spool_access import ask, content_of, no_such, pages, spool_of
 from relay.cli.wording import printable
 from relay.errors import Rejection
 from relay.model import Buffer
 from relay.policy import fields
-from relay.spool.interface import Query, Spool, Spooled
+from relay.spool.interface import Query, Spool, Spooled, State
 
 _HEADER_BYTES = 1024 * 1024
 
@@ -39,19 +39,20 @@ _HEADER_BYTES = 1024 * 1024
 def export(config: Path, identifier: str, target: str | None, *, envelope: bool, force: bool, as_json: bool) -> None:
     """Write a message to a .eml file.
 
-    It is byte for byte as its client sent it, and can be sent again: ses-relay send --from ... --to ... --file FILE.
-    Not with --envelope, which would tell every recipient about all others.
+    It is byte for byte as its client sent it, and stays in the queue. Once it is dropped there it can be sent again:
+    ses-relay send --from ... --to ... --file FILE. Not with --envelope, which would tell every recipient about all
+    others.
     """
     if target == "-" and (sys.stdout.isatty() or as_json):
         raise click.UsageError("a message does not go to a terminal, nor with --json: name a file by --to, or pipe it")
 
     async def read(spool: Spool) -> tuple[list[Spooled], Buffer | None]:
         found = [parcel async for page in pages(spool, Query(ids=(identifier,))) for parcel in page]
-        return found, await spool.content(found[0].mail) if found else None
+        return found, await content_of(spool, found[0].mail) if found else None
 
     found, content = ask(spool_of(config), read)
     if content is None:
-        raise click.ClickException(f"there is no {printable(identifier)} in the queue")
+        raise click.ClickException(no_such(identifier))
     sender, recipients = found[0].envelope.sender, [one for parcel in found for one in parcel.part.recipients]
     pieces = with_envelope(content, sender, recipients) if envelope else (content,)
     if target == "-":
@@ -61,6 +62,8 @@ def export(config: Path, identifier: str, target: str | None, *, envelope: bool,
     path = Path(target or f"{found[0].id if identifier == found[0].id else found[0].mail}.eml")
     _save(path, pieces, force=force)
     _tell(path, sum(map(len, pieces)), sender, recipients, as_json=as_json)
+    if not as_json and any(parcel.state is not State.DEAD for parcel in found):
+        click.echo("but drop it first: it is in the queue yet, and will be delivered from there")
 
 
 def with_envelope(content: Buffer, sender: str, recipients: list[str]) -> tuple[Buffer, ...]:

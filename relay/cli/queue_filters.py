@@ -33,7 +33,9 @@ def _parsed(parse: Callable[[str], T], text: str) -> T:
 
 
 _OPTIONS: Final = (
-    click.option("--state", type=click.Choice([str(state) for state in State]), help="Queued, held back, or given up."),
+    click.option(
+        "--state", type=click.Choice([str(state) for state in State]), help="To be delivered, held back, or given up."
+    ),
     click.option(
         "--sender",
         type=_pattern,

@@ -7,13 +7,16 @@ short: people copy them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import Any, Final
 
 from relay.cli.wording import counted, moment, printable, size, span
 from relay.policy.lanes import identity_of
-from relay.spool.interface import Spooled, State, Tally, Verdict
+from relay.policy.retrying import PROBES
+from relay.spool.interface import Part, Spooled, State, Tally, Verdict
 
 IN_HAND: Final = "in hand"  # being delivered at this moment
+INTERRUPTED: Final = "interrupted"  # was, when the relay ended
 _HEADINGS: Final = ("ID", "STATE", "AGE", "SIZE", "TRIES", "NEXT", "IDENTITY", "SENDER", "RECIPIENTS", "LAST ANSWER")
 _WIDEST: Final = 40  # what is longer goes on, and pushes the rest of its line to the right
 
@@ -50,11 +53,22 @@ def totals(tallies: Sequence[Tally], now: float) -> str:
     return f"{parcels} to {recipients}: {states}; the oldest is {span(now - min(one.oldest for one in tallies))} old"
 
 
+def refusals(tallies: Sequence[Tally]) -> Iterator[str]:
+    """A line for each identity of which mail waits that SES refuses, whatever the message."""
+    for one in tallies:
+        if one.state is State.QUEUED and one.refused:
+            yield (
+                f"{one.lane}: {one.refused} of {one.parcels} queued refused by SES for the identity or the account, "
+                f"not the message; one asks again every {span(PROBES.first_s)}, the rest follow when it gets through: "
+                f"ses-relay doctor --identity {quote(one.lane)}"
+            )
+
+
 def tally_facts(tallies: Sequence[Tally]) -> list[Facts]:
     """The same for programs, for each identity and state."""
     return [
         {"identity": one.lane, "state": one.state, "parcels": one.parcels, "recipients": one.recipients,
-         "oldest": moment(one.oldest)}
+         "oldest": moment(one.oldest), "refused_as_identity": one.refused}
         for one in tallies
     ]  # fmt: skip
 
@@ -104,7 +118,7 @@ def _of_parcel(parcel: Spooled, now: float) -> Iterator[tuple[str, str]]:
         yield "to", f"{recipient} (NOTIFY=NEVER)" if recipient in parcel.envelope.silent else recipient
     if parcel.since != parcel.arrived:
         yield "revived", _when(parcel.since, now)
-    yield "attempts", f"{part.attempts}, {part.lost} without an answer" if part.lost else str(part.attempts)
+    yield "attempts", _attempts(part)
     if parcel.state is State.QUEUED and not parcel.leased:
         yield "next", _when(part.due, now)
     if part.warned:
@@ -114,6 +128,12 @@ def _of_parcel(parcel: Spooled, now: float) -> Iterator[tuple[str, str]]:
         yield "answer", str(part.last.reply)
         yield "cause", part.last.cause
         yield "detail", part.last.detail
+
+
+def _attempts(part: Part) -> str:
+    if part.lost:
+        return f"{part.attempts}, {part.lost} without an answer"
+    return "none that counts against it" if part.last and not part.attempts else str(part.attempts)
 
 
 def _entries(pairs: Iterator[tuple[str, str]]) -> Iterator[str]:

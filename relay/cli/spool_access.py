@@ -20,6 +20,8 @@ from typing import Final, TypeVar
 
 import click
 
+from relay.cli.wording import printable
+from relay.model import Buffer
 from relay.settings.load import load
 from relay.settings.model import Settings
 from relay.settings.problems import ConfigurationError
@@ -36,6 +38,8 @@ _HINTS: Final = {
     Kind.UNTRUSTED: "; a relay mends a damaged spool when it starts",
     Kind.FULL: "; make room on its disk",
     Kind.FAILING: "",
+    Kind.DAMAGED: "",
+    Kind.DAMAGED: "",
 }
 
 
@@ -81,6 +85,18 @@ def relay_of(opening: Opening) -> str | None:
         raise click.ClickException(f"cannot look who uses the spool: {error}") from None
 
 
+def no_such(identifier: str) -> str:
+    """That nothing has this id."""
+    return f"there is no {printable(identifier)} in the queue; what was delivered is in the log"
+
+
+def as_found(parcel: Spooled, relay: str | None, now: float) -> Spooled:
+    """A parcel as it stands: where no relay runs, nobody has it in hand, and a lease that is left ends at a start."""
+    if relay is not None or not parcel.leased:
+        return parcel
+    return replace(parcel, leased=False, part=replace(parcel.part, due=min(parcel.part.due, now)))
+
+
 def words(path: Path, trouble: SpoolTrouble) -> str:
     """What is wrong with a spool, and what mends it."""
     return f"the spool {path} does not work: {trouble.detail}{_HINTS[trouble.kind]}"
@@ -104,6 +120,18 @@ def acting_as_owner(path: Path) -> Iterator[None]:
     finally:
         os.seteuid(user)
         os.setegid(group)
+
+
+async def content_of(spool: Spool, mail: str) -> Buffer | None:
+    """The content of a mail, None when it is gone. Raises click.ClickException when this one cannot be read."""
+    try:
+        return await spool.content(mail)
+    except SpoolTrouble as trouble:
+        if trouble.kind is not Kind.DAMAGED:
+            raise
+        raise click.ClickException(
+            f"the message {mail} cannot be read, only its envelope (ses-relay queue show {mail}): {trouble.detail}"
+        ) from None
 
 
 async def pages(spool: Spool, query: Query, limit: int = 0) -> AsyncIterator[tuple[Spooled, ...]]:

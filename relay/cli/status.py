@@ -2,7 +2,8 @@
 
 Asks the running relay by its admin endpoint, and looks into its spool, whether it runs or not. Exit status 0 when all
 is well; 1 when it does not run, would not take mail now, or its spool does not work; 2 when the configuration is bad.
-What SES does and what died is shown, and is no reason for 1: an SES that is down is what the spool is there for.
+What SES does, what died, and what damage has left beside a spool that was mended is shown, and is no reason for 1: it
+has not kept mail from being taken, and it will not.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any
 
 import click
 
+from relay.cli import remains
 from relay.cli.config_option import config_option
 from relay.cli.health import Health, probe, probe_upstream
-from relay.cli.queue_report import tally_facts
+from relay.cli.queue_report import refusals, tally_facts
+from relay.cli.remains import Remains, remains_of
 from relay.cli.spool_access import ask, opening_of, relay_of, settings_of
 from relay.cli.wording import printable, size, span
 from relay.settings.model import Settings
@@ -46,10 +49,11 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is in the spool, and the room on its disk in bytes; `trouble` says what is wrong with it."""
+    """What is in the spool and beside it, and the room on its disk in bytes; `trouble` says what is wrong with it."""
 
     path: Path
     needed: int
+    beside: tuple[Remains, ...] = ()
     tallies: tuple[Tally, ...] = ()
     free: int | None = None
     trouble: str | None = None
@@ -101,11 +105,17 @@ def _waiting(opening: Opening) -> Waiting:
     async def look(spool: Spool) -> tuple[tuple[Tally, ...], int, str | None]:
         return await spool.tally(Query()), shutil.disk_usage(opening.path.parent).free, spool.standing.trouble
 
-    needed = opening.min_free_bytes
+    found = opening.path, opening.min_free_bytes, _beside(opening.path)
     try:
-        return Waiting(opening.path, needed, *ask(opening, look))
+        return Waiting(*found, *ask(opening, look))
     except click.ClickException as error:
-        return Waiting(opening.path, needed, trouble=error.message)
+        return Waiting(*found, trouble=error.message)
+
+
+def _beside(spool: Path) -> tuple[Remains, ...]:
+    with contextlib.suppress(OSError):
+        return remains_of(spool)
+    return ()
 
 
 def _lines(running: Running, waiting: Waiting | None) -> Iterator[tuple[str, str]]:
@@ -119,6 +129,8 @@ def _lines(running: Running, waiting: Waiting | None) -> Iterator[tuple[str, str
         yield from _queue(waiting.tallies, time.time())
         yield "disk", f"{size(waiting.free)} free, {size(waiting.needed)} needed"
     yield "spool", str(waiting.path) if waiting.trouble is None else waiting.trouble
+    if waiting.beside:
+        yield "beside", remains.told(waiting.beside)
 
 
 def _relay(running: Running) -> str:
@@ -136,6 +148,7 @@ def _queue(tallies: Sequence[Tally], now: float) -> Iterator[tuple[str, str]]:
     yield "queue", _states(tallies, now) or "empty"
     for lane in dict.fromkeys(one.lane for one in tallies):
         yield "", f"{lane or '-'}: {_states([one for one in tallies if one.lane == lane], now)}"
+    yield from (("", line) for line in refusals(tallies))
     if any(one.state is State.DEAD for one in tallies):
         yield "", "dead letters: ses-relay queue list --state dead"
 
@@ -157,7 +170,7 @@ def _facts(running: Running, waiting: Waiting | None) -> dict[str, Any]:
         "path": str(waiting.path), "trouble": waiting.trouble, "free_bytes": waiting.free,
         "min_free_bytes": waiting.needed,
         "parcels": {state: sum(one.parcels for one in waiting.tallies if one.state is state) for state in State},
-        "identities": tally_facts(waiting.tallies),
+        "identities": tally_facts(waiting.tallies), "beside": remains.facts(waiting.beside),
     }  # fmt: skip
     return {
         "relay": {

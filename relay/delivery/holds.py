@@ -86,14 +86,21 @@ class Holds:
         self._taken[identity_of(lane)] += 1
         return released
 
+    def hasten(self, lane: str, now: float) -> None:
+        """Somebody thinks that SES takes mail of this lane again: a message may ask at once."""
+        for hold in self._of(lane):
+            hold.suspension.hasten(now)
+
     def unknown(self, lane: str, parcel: Parcel) -> None:
         """An attempt says nothing about it: another parcel may ask."""
         for hold in self._of(lane):
             hold.suspension.unknown(parcel)
 
-    def clear(self) -> None:
-        """Hold nothing any more."""
+    def clear(self) -> list[str]:
+        """Hold nothing any more; the words that were held."""
+        held = [word for word, hold in self._holds.items() if hold.is_held]
         self._holds.clear()
+        return held
 
     def is_held(self, lane: str) -> bool:
         """Whether mail of this lane waits for one parcel to get through."""

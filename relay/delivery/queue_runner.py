@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from relay import replies
@@ -29,7 +29,7 @@ from relay.observe.log import Journal
 from relay.policy.lanes import identity_of, lane_below
 from relay.policy.retrying import refuses_identity
 from relay.policy.rulebook import RuleBook
-from relay.spool.interface import Query, Spool, Spooled, State
+from relay.spool.interface import Lane, Query, Spool, Spooled, State
 from relay.spool.trouble import SpoolTrouble
 
 SOONEST_S: Final = 0.01
@@ -68,6 +68,7 @@ class QueueRunner:
         self._holds = Holds()
         self._lines = Lines(self._holds)
         self._claimed: Counter[str] = Counter()  # by lane: parcels whose turn has not come
+        self._retried: dict[str, float] = {}  # by lane: when operators asked for a retry, as far as we have heard
         self._more: set[str] = set()  # lanes that had more than there were places for
         self._room = MemoryRoom()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,7 +98,8 @@ class QueueRunner:
     def change(self, book: RuleBook, courier: Courier) -> None:
         """Hold to other rules; what has not yet gone to its gate is routed anew."""
         self._book, self._courier = book, courier
-        self._holds.clear()  # whoever changes the rules may have mended what was refused
+        for lane in self._holds.clear():  # whoever changes the rules may have mended what was refused
+            self._journal.released(lane)
         for flight in self._lines.clear():
             self._line(flight.lease, flight.lane)
         self.wake()
@@ -146,12 +148,21 @@ class QueueRunner:
             return POLL_S
         now, agenda = self._wall(), await self._spool.agenda()
         self._more.intersection_update(lane.name for lane in agenda)
+        self._hear_operators(agenda)
         due = [lane.name for lane in agenda if lane.due <= now and self._may_be_claimed(lane.name)]
         await asyncio.gather(*(self._claim(lane, now, len(due)) for lane in due))
         self._line_up()
         later = [lane.due - now for lane in agenda if lane.due > now]
         steady = self._clock.now()
         return max(min([POLL_S, *later, self._holds.next_opening(steady) - steady]), SOONEST_S)
+
+    def _hear_operators(self, agenda: Sequence[Lane]) -> None:
+        """Mail of which a retry was asked for since we last looked asks SES at once, even if it is held."""
+        retried = {lane.name: lane.retried for lane in agenda if lane.retried is not None}
+        for lane, at in retried.items():
+            if at != self._retried.get(lane):
+                self._holds.hasten(lane, self._clock.now())
+        self._retried = retried
 
     async def _claim(self, lane: str, now: float, lanes: int) -> None:
         limit = self._places(lane, lanes)

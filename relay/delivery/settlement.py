@@ -8,7 +8,7 @@ Refuses to write about letters of our own: those end with the postmaster, or now
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
@@ -30,13 +30,18 @@ from relay.spool.trouble import SpoolTrouble
 # What an attempt comes to that is cut short: SES may have taken the message
 STOPPED: Final = Deferred(replies.INTERNAL, Cause.LOST_ANSWER, "the relay was stopped during the attempt")
 _NEVER_TRIED: Final = Deferred(replies.SENDING_AT_LIMIT, Cause.PACE, "its turn has not come", tried=False)
-_REFUSED: Final = """\
-Amazon SES does not take mail of the identity {identity} at the moment:
-{reply}
-What it refuses waits in the queue. As soon as it refuses several messages in a row, the others wait too, and one
-message asks again every five minutes; when it gets through, they follow.
-ses-relay doctor tells what is wrong and what mends it, ses-relay queue list shows what waits.
-"""
+_REFUSED: Final = (
+    "Amazon SES does not take mail of the identity {identity} at the moment:",
+    "",
+    "    {reply}",
+    "",
+    (
+        "What it refuses waits in the queue. As soon as it refuses several messages in a row, the others wait too, and "
+        "one message asks again every five minutes; when it gets through, they follow."
+    ),
+    "",
+    "ses-relay doctor tells what is wrong and what mends it, ses-relay queue list shows what waits.",
+)
 TELL_AGAIN_S: Final = 3600.0
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
@@ -49,6 +54,15 @@ class Terms:
     schedule: Schedule
     letterhead: Letterhead | None
     lane: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """A letter on its way into the spool: what it is called in the log, and about what it is."""
+
+    posting: Posting
+    subject: str
+    about: str
 
 
 class Settlement:
@@ -105,7 +119,7 @@ class Settlement:
         parcel = lease.parcel
         due = min(parcel.since, self._wall())
         part = replace(parcel.part, due=due, lane=lane, attempts=max(parcel.part.attempts - 1, 0))
-        return await self._written(lease, lambda leased: self._spool.reschedule(leased, [part]))
+        return await self._rescheduled(lease, [part])
 
     async def expire(self, lease: Lease) -> bool:
         """Give up a leased parcel whose lifetime has passed while its turn did not come."""
@@ -121,46 +135,67 @@ class Settlement:
         """Tell the sender of a leased parcel that it waits, and give it back as it was."""
         parcel = lease.parcel
         part = replace(parcel.part, warned=True)
-        letters = await self._letters(parcel, Fate.DELAYED, self._reason(parcel))
-        return await self._written(lease, lambda leased: self._spool.reschedule(leased, [part], notices=letters))
+        notes = await self._letters(parcel, Fate.DELAYED, self._reason(parcel))
+        return await self._rescheduled(lease, [part], notes)
 
     async def tell_of_refusal(self, identity: str, reason: Deferred) -> None:
         """SES refuses mail of an identity: tell the postmaster, if there is one, at once and then now and again."""
-        letterhead, now = self.terms.letterhead, self._clock.now()
-        if letterhead is None or now - self._told_of.get(identity, -inf) < TELL_AGAIN_S:
+        now = self._clock.now()
+        if self.terms.letterhead is None or now - self._told_of.get(identity, -inf) < TELL_AGAIN_S:
             return
         self._told_of[identity] = now
-        lines = _REFUSED.format(identity=identity, reply=reason.reply).splitlines()
-        letter = notices.trouble_notice(
-            f"Amazon SES refuses mail of {identity}", lines, letterhead, self._when(), self._new_id()
-        )
-        if letter is not None:
-            await self._put(self._posting(letter, "trouble", identity))
+        lines = [line.format(identity=identity, reply=reason.reply) for line in _REFUSED]
+        await self.tell(f"Amazon SES refuses mail of {identity}", lines, identity)
 
-    async def _put(self, posting: Posting) -> None:
+    async def tell(self, subject: str, lines: Sequence[str], about: str = "spool") -> bool:
+        """Write to the postmaster, if there is one; `lines` are paragraphs. False when the disk does not take it."""
+        letterhead = self.terms.letterhead
+        if letterhead is None:
+            return True
+        letter = notices.trouble_notice(subject, lines, letterhead, self._when(), self._new_id())
+        return letter is None or await self._put(self._note(letter, "trouble", about))
+
+    async def _put(self, note: _Note) -> bool:
         try:
-            await self._spool.put(posting)
+            await self._spool.put(note.posting)
         except SpoolTrouble as trouble:
             self._journal.spool_trouble(f"a notice was not kept: {trouble}")
+            return False
+        self._tell_log([note])
+        return True
 
     async def _again(self, lease: Lease, step: Again, verdict: Verdict, lane: str) -> bool:
         parcel = lease.parcel
         late = is_late(parcel.since, verdict.at, self.terms.schedule, warned=parcel.part.warned)
-        letters = await self._letters(parcel, Fate.DELAYED, verdict) if late else []
+        notes = await self._letters(parcel, Fate.DELAYED, verdict) if late else []
         part = replace(
             parcel.part, due=step.due, lane=lane, attempts=step.attempts, lost=step.lost, last=verdict,
             warned=parcel.part.warned or late,
         )  # fmt: skip
         parts = [replace(part, recipients=(one,)) for one in part.recipients] if step.split else [part]
-        return await self._written(lease, lambda leased: self._spool.reschedule(leased, parts, notices=letters))
+        return await self._rescheduled(lease, parts, notes)
 
     async def _give_up(self, lease: Lease, step: GiveUp, verdict: Verdict) -> bool:
-        letters = await self._letters(lease.parcel, step.fate, verdict)
-        return await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict, notices=letters))
+        notes = await self._letters(lease.parcel, step.fate, verdict)
+        letters = [note.posting for note in notes]
+        done = await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict, notices=letters))
+        return self._tell_log(notes) if done else False
+
+    async def _rescheduled(self, lease: Lease, parts: Sequence[Part], notes: Sequence[_Note] = ()) -> bool:
+        letters = [note.posting for note in notes]
+        done = await self._written(lease, lambda leased: self._spool.reschedule(leased, parts, notices=letters))
+        return self._tell_log(notes) if done else False
+
+    def _tell_log(self, notes: Sequence[_Note]) -> bool:
+        """Of letters that are in the spool, and of no others."""
+        for note in notes:
+            mail = note.posting.mail
+            self._journal.notice(mail.id, note.about, mail.envelope.recipients[0], note.subject)
+        return True
 
     # Letters
 
-    async def _letters(self, parcel: Spooled, fate: Fate, verdict: Verdict) -> list[Posting]:
+    async def _letters(self, parcel: Spooled, fate: Fate, verdict: Verdict) -> list[_Note]:
         """What is to be said to whom; a letter that cannot be written keeps no parcel from its end."""
         letterhead = self.terms.letterhead
         if letterhead is None:
@@ -174,7 +209,7 @@ class Settlement:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the letter, the parcel is given up
             self._journal.internal_error(parcel.id, error)
             return []
-        return [] if letter is None else [self._posting(letter, fate, parcel.id)]
+        return [] if letter is None else [self._note(letter, fate, parcel.id)]
 
     async def _original(self, parcel: Spooled) -> Buffer:
         """The client's message; a bounce without its headers is better than none."""
@@ -191,12 +226,12 @@ class Settlement:
             attempted=_at(verdict.at), until=_at(until) if fate is Fate.DELAYED else None, original=original,
         )  # fmt: skip
 
-    def _posting(self, letter: Letter, subject: str, about: str) -> Posting:
+    def _note(self, letter: Letter, subject: str, about: str) -> _Note:
         letterhead = self.terms.letterhead
         author = letterhead.author if letterhead else ""
         mail = Mail(self._new_id(), self._wall(), OURSELVES, Envelope(author, (letter.recipient,)), letter.content)
-        self._journal.notice(mail.id, about, letter.recipient, subject)
-        return Posting(mail, (Part((letter.recipient,), due=mail.arrived, lane=self.terms.lane(author)),))
+        part = Part((letter.recipient,), due=mail.arrived, lane=self.terms.lane(author))
+        return _Note(Posting(mail, (part,)), subject, about)
 
     def _reason(self, parcel: Spooled) -> Verdict:
         """The last answer, or that there was none yet."""

@@ -13,6 +13,7 @@ from relay.model import Deferred, Delivered, Identity, Outcome
 from relay.observe.events import Event
 from relay.observe.metrics import Metrics
 from relay.policy.lanes import BELOW
+from relay.policy.spool_notices import named
 from relay.spool.interface import Spooled, State, Total
 
 
@@ -27,12 +28,12 @@ class QueueLog:
 
     # The spool's file
 
-    def spool_opened(self, path: str, *, leases: int, rubbish: int, missing: int, aside: Path | None) -> None:
-        """The spool is open: so many leases of an earlier relay were ended, files removed, contents found missing.
+    def spool_opened(self, path: str, *, leases: int, rubbish: int, missing: Sequence[str], aside: Path | None) -> None:
+        """The spool is open: so many leases of an earlier relay were ended, files removed, mails found without content.
 
         `aside`: where the files are that belong to no mail of a new or mended database; they may be mail that is lost.
         """
-        fields: dict[str, Any] = {"leases_ended": leases, "contents_missing": missing}
+        fields: dict[str, Any] = {"leases_ended": leases, "contents_missing": len(missing), **_by_name(missing)}
         fields |= {"files_removed": rubbish} if aside is None else {"files_put_aside": rubbish, "aside": str(aside)}
         (self._log.error if missing or aside else self._log.info)(Event.SPOOL_OPENED, path=path, **fields)
 
@@ -40,10 +41,19 @@ class QueueLog:
         """The spool cannot be used: the relay ends."""
         self._log.error(Event.SPOOL_REFUSED, reason=reason)
 
-    def spool_mended(self, parcels: int, lost: int, old: str) -> None:
-        """A damaged or untrusted file was replaced; `lost` mails could not be read whole, `old` has what is left."""
-        write = self._log.error if lost else self._log.warning
-        write(Event.SPOOL_MENDED, parcels=parcels, mails_lost=lost, old_file=old)
+    def spool_mended(
+        self, parcels: int, lost: Sequence[str], old: Path, remains: Path | None, *, unreadable: bool
+    ) -> None:
+        """A damaged or untrusted file was replaced, which is `old` now; `lost` mails could not be read whole.
+
+        What is left of those is in files whose names begin with `remains`. `unreadable`: nothing of the old file could
+        be read, and how many mails are lost is not known.
+        """
+        fields: dict[str, Any] = {"parcels": parcels, "old_file": str(old)}
+        fields |= {"unreadable": True} if unreadable else {"mails_lost": len(lost), **_by_name(lost)}
+        if remains is not None:
+            fields["lost_files"] = f"{remains}-*"
+        (self._log.error if lost or unreadable else self._log.warning)(Event.SPOOL_MENDED, **fields)
 
     def spool_trouble(self, detail: str) -> None:
         """No mail is taken in until the spool is well again."""
@@ -63,7 +73,7 @@ class QueueLog:
             "outcome": verdict, "id": parcel.id, "client": parcel.client.name,
             "sender": self._hide(parcel.envelope.sender),
             "recipients": [self._hide(recipient) for recipient in parcel.part.recipients],
-            "attempts": parcel.part.attempts, "age_s": round(now - parcel.since, 1),
+            "attempts": parcel.part.attempts, "age_s": round(max(now - parcel.since, 0), 1),
         }  # fmt: skip
         if identity is not None:
             fields |= {"identity": identity.name, "region": identity.region, "transport": identity.transport}
@@ -105,6 +115,12 @@ class QueueLog:
         return dict(zip(("identity", "client", "sender"), map(self._hide, lane.split(BELOW)), strict=False))
 
 
+def _by_name(mails: Sequence[str]) -> dict[str, Any]:
+    """The first ids, and how many there are besides."""
+    some, more = named(mails)
+    return ({"mails": some} if some else {}) | ({"mails_not_named": more} if more else {})
+
+
 def _oldest(totals: Sequence[Total], now: float) -> float:
-    """Age in seconds of what has waited longest for its delivery."""
-    return max((now - total.oldest for total in totals if total.state is State.QUEUED), default=0.0)
+    """Age in seconds of what has waited longest for its delivery; none is negative, to whatever the clock was set."""
+    return max([0.0, *(now - total.oldest for total in totals if total.state is State.QUEUED)])

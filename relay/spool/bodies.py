@@ -24,34 +24,35 @@ _UNFINISHED: Final = ".part"
 
 
 class Bodies:
-    """The folder; made where there is none."""
+    """The folder, which need not be there: without it there are no contents."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700)
-            sync_folder(folder.parent)
+        self.folder = folder
+
+    def make(self) -> None:
+        """Make the folder where there is none. Raises OSError."""
+        if not self.folder.is_dir():
+            self.folder.mkdir(mode=0o700)
+            sync_folder(self.folder.parent)
 
     def write(self, content: Buffer) -> str:
         """Store a content and return the name of its file. Raises OSError; then there is no such file."""
+        self.make()  # whoever removed it took what was in it; that is no reason to take no more
         name = secrets.token_hex(16)
-        unfinished = self._folder / (name + _UNFINISHED)
+        unfinished = self.folder / (name + _UNFINISHED)
         try:
             self._fill(unfinished, content)
-            unfinished.rename(self._folder / name)
-            sync_folder(self._folder)
+            unfinished.rename(self.folder / name)
+            sync_folder(self.folder)
         except BaseException:
             self.remove([unfinished.name, name])
             raise
         return name
 
-    def read(self, name: str, size: int | None = None) -> bytearray:
-        """A content; raises OSError, also when it has not the size that it had: nobody is to get half a message."""
-        with (self._folder / name).open("rb", buffering=0) as file:
-            found = os.fstat(file.fileno()).st_size
-            if size is not None and found != size:
-                raise OSError(f"{name} has {found} bytes and had {size}")
-            content = bytearray(found)
+    def read(self, name: str) -> bytearray:
+        """What a file has; raises OSError."""
+        with (self.folder / name).open("rb", buffering=0) as file:
+            content = bytearray(os.fstat(file.fileno()).st_size)
             view = memoryview(content)
             while view and (count := file.readinto(view)):
                 view = view[count:]
@@ -63,19 +64,19 @@ class Bodies:
         """Remove files; one that cannot be removed is left to the next sweep."""
         for name in names:
             with contextlib.suppress(OSError):
-                (self._folder / name).unlink()
+                (self.folder / name).unlink()
 
-    def sweep(self, needed: Collection[str], aside: Path | None = None) -> tuple[int, set[str]]:
+    def sweep(self, needed: Collection[str], aside: Path | None = None) -> tuple[int, list[str]]:
         """Remove all files but these, or put them aside; how many there were, and which of the needed are missing."""
-        present = {entry.name for entry in os.scandir(self._folder)}
+        present = {entry.name for entry in os.scandir(self.folder)}
         rubbish = present.difference(needed)
         if aside is None:
             self.remove(rubbish)
         elif rubbish:
             aside.mkdir(mode=0o700, exist_ok=True)
             for name in rubbish:
-                (self._folder / name).rename(aside / name)
-        return len(rubbish), set(needed) - present
+                (self.folder / name).rename(aside / name)
+        return len(rubbish), [name for name in needed if name not in present]
 
     def _fill(self, path: Path, content: Buffer) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

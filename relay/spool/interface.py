@@ -31,7 +31,8 @@ class State(StrEnum):
 class Action(StrEnum):
     """What an operator may do to parcels.
 
-    `retry`: a queued one is due at once, a dead one begins anew. `hold`: a queued one waits for `release`.
+    `retry`: due at once, but ten minutes after the last attempt when SES may have it; a dead one begins anew.
+    `hold`: a queued one waits for `release`.
     `drop`: it is gone, whatever its state.
     """
 
@@ -117,10 +118,11 @@ class Spooled:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One lane that has queued parcels, and when the first of them is due."""
+    """One lane that has queued parcels, when the first is due, and when an operator last asked for a retry of any."""
 
     name: str
     due: float
+    retried: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +136,17 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A query's parcels of one state and lane, with those below; `oldest`: when the first of their mails arrived."""
+    """A query's parcels of one state and lane, with those below; `oldest`: when the first of their mails arrived.
+
+    `refused` of them met at their last attempt what SES refuses of their identity, not of them.
+    """
 
     state: State
     lane: str
     parcels: int
     recipients: int
     oldest: float
+    refused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +234,10 @@ class Spool(Protocol):
         """How many parcels of a query there are of each lane and state, whatever its `limit`."""
 
     async def content(self, mail: str) -> Buffer | None:
-        """The content of a mail, None when it is gone."""
+        """The content of a mail just as it was put, None when the mail is gone.
+
+        One that is missing, or of which a byte has changed, is a trouble of kind DAMAGED: that of this mail alone.
+        """
 
     async def alter(self, query: Query, action: Action, now: float) -> int:
         """Do what an operator asks for to all parcels of a query; how many it was done to."""

@@ -15,15 +15,16 @@ from typing import Any, Final
 
 import apsw
 
+from relay.policy.retrying import LOST_APART_S
 from relay.spool.interface import Action, Part, Posting, Query, Spooled, State, Verdict
-from relay.spool.reading import JOINED, criteria
-from relay.spool.rows import COLUMNS, mail_values, part_values, spooled, verdict_text
+from relay.spool.reading import JOINED, RETRIED, criteria
+from relay.spool.rows import ANSWERED_AT, COLUMNS, checksum, mail_values, part_values, spooled, verdict_text
 
-_SLACK_PAGES: Final = 2000  # of 4 KiB: free pages that the file keeps, and how many go back to the disk at once
+_SLACK_PAGES: Final = 2000  # of 4 KiB: free pages that the file keeps, and the most that go back to the disk at once
 
 _MAIL: Final = """
-    INSERT INTO mails (id, arrived, client, sender, silent, size, parcels_made, file)
-    VALUES (:id, :arrived, :client, :sender, :silent, :size, :parcels_made, :file)
+    INSERT INTO mails (id, arrived, client, sender, silent, size, parcels_made, file, checksum)
+    VALUES (:id, :arrived, :client, :sender, :silent, :size, :parcels_made, :file, :checksum)
 """
 _PARCEL: Final = """
     INSERT INTO parcels (mail, position, since, state, lane, due, ticket, recipients, attempts, lost, warned, last)
@@ -33,6 +34,8 @@ _RETURN: Final = """
     UPDATE parcels SET ticket = 0, lane = :lane, due = :due, recipients = :recipients, attempts = :attempts,
         lost = :lost, warned = :warned, last = :last WHERE number = :number
 """
+# What SES may have is not sent again any sooner because somebody asks for it
+_SOON: Final = f"iif(lost > 0, max(:now, ifnull({ANSWERED_AT}, 0) + :apart), :now)"
 _ALTER: Final = {
     Action.HOLD: (
         "p.state = 'queued'",
@@ -40,23 +43,25 @@ _ALTER: Final = {
     ),
     Action.RELEASE: (
         "p.state = 'held'",
-        "UPDATE parcels SET state = 'queued', due = iif(ticket = 0, :now, due) WHERE number = :number",
+        f"UPDATE parcels SET state = 'queued', due = iif(ticket = 0, {_SOON}, due) WHERE number = :number",  # noqa: S608
     ),
     Action.RETRY: (
         "p.state != 'held' AND p.ticket = 0",
-        """UPDATE parcels SET due = :now, since = iif(state = 'dead', :now, since),
-            attempts = iif(state = 'dead', 0, attempts), lost = iif(state = 'dead', 0, lost),
-            warned = iif(state = 'dead', 0, warned), state = 'queued' WHERE number = :number""",
+        f"""UPDATE parcels SET due = {_SOON}, since = iif(state = 'dead', :now, since),
+            attempts = iif(state = 'dead', 0, attempts),
+            lost = iif(state = 'dead', 0, lost), warned = iif(state = 'dead', 0, warned),
+            state = 'queued' WHERE number = :number""",  # noqa: S608 - our own words
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A posting whose content, if it is large, lies synced in `file` already."""
+    """A posting whose content, if it is large, lies synced in `file` already, and has its `checksum`."""
 
     posting: Posting
     file: str | None = None
+    checksum: int | None = None
 
     @property
     def adds(self) -> int:
@@ -77,6 +82,7 @@ class Ledger:
         posting, mail = prepared.posting, prepared.posting.mail
         _check_parts(mail.envelope.recipients, posting.parts, whole=False)
         values = mail_values(mail) | {"parcels_made": len(posting.parts), "file": prepared.file}
+        values["checksum"] = checksum(mail.content) if prepared.checksum is None else prepared.checksum
         self.connection.execute(_MAIL, values)
         number = self.connection.last_insert_rowid()
         if prepared.file is None:
@@ -149,8 +155,15 @@ class Ledger:
             if action is Action.DROP:
                 self._remove(number)
             else:
-                self.connection.execute(change, {"number": number, "now": now})
+                self.connection.execute(change, {"number": number, "now": now, "apart": LOST_APART_S})
+        if action in (Action.RETRY, Action.RELEASE):
+            self._mark_retried(where, values | {"now": now, "retried": RETRIED})
         return len(numbers)
+
+    def _mark_retried(self, where: str, values: dict[str, Any]) -> None:
+        """Note for which lanes somebody is in a hurry, also of mail that is in hand: that may be waiting there."""
+        lanes = f"SELECT DISTINCT :retried || p.lane, :now FROM {JOINED} WHERE {where} AND p.state = 'queued'"  # noqa: S608 - ours
+        self.connection.execute(f"INSERT OR REPLACE INTO marks {lanes}", values)
 
     def forget(self, died_before: float) -> int:
         """Remove what has been dead for long, and give some of the file's free room back to the disk."""
@@ -158,14 +171,18 @@ class Ledger:
         numbers = [number for (number,) in self.connection.execute(sql, (died_before,))]
         for number in numbers:
             self._remove(number)
-        if self.connection.pragma("freelist_count") > _SLACK_PAGES:
-            self.connection.execute(f"PRAGMA incremental_vacuum({_SLACK_PAGES})").get  # noqa: B018 - runs it to its end
+        spare = min(self.connection.pragma("freelist_count") - _SLACK_PAGES, _SLACK_PAGES)
+        if spare > 0:
+            self.connection.execute(f"PRAGMA incremental_vacuum({spare})").get  # noqa: B018 - runs it to its end
         return len(numbers)
 
     def release(self, now: float, latest: float) -> int:
         """End the leases of a process that is no more; nothing is due later than `latest`, whatever the clock did."""
         self.connection.execute("UPDATE parcels SET ticket = 0, due = min(due, ?) WHERE ticket != 0", (now,))
         released = self.connection.changes()
+        self.connection.execute(
+            "DELETE FROM marks WHERE substr(name, 1, length(:retried)) = :retried", {"retried": RETRIED}
+        )
         self.hasten(latest)
         return released
 

@@ -22,11 +22,17 @@ from relay.spool.schema import make_plain, sync_folder
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What came of it: parcels that were saved, mails of which something is lost, and where the old file is now."""
+    """What came of it: parcels that were saved, mails of which something is lost, and where the old file is now.
+
+    What is left of those mails is in files whose names begin with `remains`. `unreadable`: nothing of the old file
+    could be read, so that nobody knows how many mails are lost.
+    """
 
     parcels: int
     lost: tuple[str, ...]
     old: Path
+    remains: Path | None = None
+    unreadable: bool = False
 
 
 def mend(old: apsw.Connection | None, path: Path, bodies: Bodies, now: float) -> Mended:
@@ -36,19 +42,19 @@ def mend(old: apsw.Connection | None, path: Path, bodies: Bodies, now: float) ->
     the one that counts.
     """
     unfinished = path.with_name(f"{path.name}.mending")
+    remains = path.with_name(f"{path.name}.lost-{now:.0f}")
     _discard(unfinished)
     fresh = make_plain(unfinished)
     try:
-        if old is not None:
-            copy(old, fresh)
-        lost = take_out(fresh, path.with_name(f"{path.name}.lost-{now:.0f}"), bodies)
+        readable = old is not None and copy(old, fresh)
+        lost = take_out(fresh, remains, bodies)
         parcels = int(fresh.execute("SELECT count(*) FROM parcels").get)
     finally:
         fresh.close(True)
     _sync(unfinished)
     unfinished.rename(_mended(path))
     sync_folder(path.parent)
-    return Mended(parcels, lost, finish(path, now) or path)
+    return Mended(parcels, lost, finish(path, now) or path, remains if lost else None, not readable)
 
 
 def finish(path: Path, now: float) -> Path | None:
@@ -94,15 +100,6 @@ def discard_copy(path: Path) -> None:
 
 def _copy_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.readable")
-
-
-def damage(connection: apsw.Connection) -> str | None:
-    """What is wrong with mails and parcels, None when nothing is. Contents are looked at when they are read."""
-    for table in ("mails", "parcels"):
-        found = connection.execute(f"PRAGMA quick_check({table})").get
-        if found != "ok":
-            return str(found)
-    return None
 
 
 def _mended(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,8 @@ from relay.spool.bodies import BORDER_BYTES, Bodies
 from relay.spool.faults import trouble
 from relay.spool.ledger import Ledger
 from relay.spool.lock import Lock
-from relay.spool.mend import Mended, damage, discard_copy, finish, mend, padded_copy
-from relay.spool.schema import open_file
+from relay.spool.mend import Mended, discard_copy, finish, mend, padded_copy
+from relay.spool.schema import damage, open_file
 from relay.spool.trouble import Kind, SpoolRefused
 
 _DAY: Final = 86_400.0
@@ -38,14 +39,15 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a start found: leases that it ended, files that no mail needs, names of missing ones, what it mended.
+    """What a start found: leases that it ended, files that no mail needs, what it mended.
 
-    `aside`: where the files are that no mail needs, if they were not removed: they may be what is left of mail.
+    `missing`: mails whose content is gone, by their ids, the oldest first. `aside`: where the files are that no mail
+    needs, if they were not removed: they may be what is left of mail.
     """
 
     leases: int = 0
     rubbish: int = 0
-    missing: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
     mended: Mended | None = None
     aside: Path | None = None
 
@@ -59,6 +61,7 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
     """Open a spool for the one relay that uses it; a damaged one is mended. Raises SpoolRefused or SpoolTrouble."""
     if not opening.path.parent.is_dir():
         raise SpoolRefused(f"{opening.path} cannot be made: there is no folder {opening.path.parent}")
+    _check_owner(opening.path)
     try:
         lock = Lock(opening.path)
     except OSError as error:
@@ -68,6 +71,7 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
         is_new = not opening.path.exists() or not opening.path.stat().st_size
         bodies = Bodies(folder(opening.path))
         connection, mended = _whole(opening, bodies, now, used=used)
+        bodies.make()  # not before: a folder of ours says that the file is ours
         old = mended.old if mended else opening.path.with_name(f"{opening.path.name}.missing-{now:.0f}")
         aside = folder(old) if mended or is_new else None
         return lock, *_in_order(opening, connection, bodies, mended, now, aside)
@@ -79,13 +83,23 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
         raise
 
 
+def _check_owner(path: Path) -> None:
+    """Refuse a spool of another user: what root leaves there, its relay could not read. Raises SpoolRefused."""
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return  # there is none, or what is wrong shows when it is opened
+    if owner != os.geteuid():
+        raise SpoolRefused(
+            f"{path} belongs to user {owner}, and this is user {os.geteuid()}: run the relay as its user"
+        )
+
+
 def share(opening: Opening) -> Ledger:
     """Open a spool that exists, beside whoever uses it. Raises SpoolRefused or SpoolTrouble."""
     try:
         if not opening.path.exists():
             raise SpoolRefused(f"there is no spool {opening.path}")
-        if not folder(opening.path).is_dir():
-            raise SpoolRefused(f"{folder(opening.path)} is missing: start the relay once")
         return Ledger(open_file(opening.path, mine=False, vfs=opening.vfs))
     except (apsw.Error, OSError) as error:
         raise trouble(error) from error
@@ -133,8 +147,10 @@ def _in_order(
         ledger = Ledger(connection)
         with connection:
             leases = ledger.release(now, now + opening.longest_wait_s)
-        rubbish, missing = bodies.sweep(reading.files(connection), aside)
-        return ledger, Found(leases, rubbish, frozenset(missing), mended, aside if rubbish else None)
+        needed = reading.files(connection)
+        rubbish, gone = bodies.sweep(needed, aside)
+        missing = tuple(needed[name] for name in gone)
+        return ledger, Found(leases, rubbish, missing, mended, aside if rubbish else None)
     except BaseException:
         connection.close(True)
         raise

@@ -9,8 +9,9 @@ from typing import Any, Final
 import apsw
 
 from relay.policy.patterns import ANY, NULL
+from relay.policy.retrying import CONFIGURATION
 from relay.spool.interface import Lane, Query, Spooled, State, Tally, Total
-from relay.spool.rows import COLUMNS, spooled
+from relay.spool.rows import CAUSE, COLUMNS, spooled
 
 JOINED: Final = "parcels p JOIN mails m ON m.number = p.mail"
 
@@ -22,9 +23,12 @@ _AGENDA: Final = """
         SELECT (SELECT min(lane) FROM parcels WHERE state = 'queued' AND lane > lanes.lane)
         FROM lanes WHERE lanes.lane IS NOT NULL
     )
-    SELECT lane, (SELECT min(due) FROM parcels WHERE state = 'queued' AND lane = lanes.lane)
+    SELECT lane, (SELECT min(due) FROM parcels WHERE state = 'queued' AND lane = lanes.lane),
+        (SELECT at FROM marks WHERE name = ? || lane)
     FROM lanes WHERE lane IS NOT NULL
 """
+
+RETRIED: Final = "retried "  # before a lane, in `marks`: when an operator has asked for another try of its mail
 
 # A pattern as LIKE compares it, without case, and what must stand before the @ just so
 _MATCHES: Final = "{0} LIKE :{1} ESCAPE '!' AND substr({0}, 1, length(:{1}_local)) = :{1}_local"
@@ -47,7 +51,7 @@ _CRITERIA: Final = {
 
 def agenda(connection: apsw.Connection) -> tuple[Lane, ...]:
     """Every lane with queued parcels, and when the first of each is due."""
-    return tuple(Lane(name, due) for name, due in connection.execute(_AGENDA))
+    return tuple(Lane(*lane) for lane in connection.execute(_AGENDA, (RETRIED,)))
 
 
 def inspect(connection: apsw.Connection, query: Query) -> tuple[Spooled, ...]:
@@ -66,24 +70,30 @@ def totals(connection: apsw.Connection) -> tuple[Total, ...]:
 def tally(connection: apsw.Connection, query: Query) -> tuple[Tally, ...]:
     """The parcels of a query by lane and state."""
     where, values = criteria(query)
-    sql = f"""SELECT p.state, {_TOP_LANE} AS top, count(*), sum(json_array_length(p.recipients)), min(m.arrived)
+    sql = f"""SELECT p.state, {_TOP_LANE} AS top, count(*), sum(json_array_length(p.recipients)), min(m.arrived),
+            total({CAUSE} IN (SELECT value FROM json_each(:refusals)))
         FROM {JOINED} WHERE {where} GROUP BY top, p.state ORDER BY top, p.state"""  # noqa: S608 - our own words
-    return tuple(Tally(State(state), *rest) for state, *rest in connection.execute(sql, values))
+    found = connection.execute(sql, values | {"refusals": json.dumps(sorted(CONFIGURATION))})
+    return tuple(
+        Tally(State(state), lane, parcels, recipients, oldest, int(refused))
+        for state, lane, parcels, recipients, oldest, refused in found
+    )
 
 
-def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes | None, int] | None:
-    """Where the content of a mail is: the name of its file, or else the content itself; and how large it was.
+def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes | None, int, int | None] | None:
+    """Where the content of a mail is: the name of its file, or else the content itself; its size and checksum.
 
-    None: there is no such mail.
+    Older spools knew no checksum. None: there is no such mail.
     """
-    sql = "SELECT m.file, c.content, m.size FROM mails m LEFT JOIN contents c ON c.mail = m.number WHERE m.id = ?"
-    row: tuple[str | None, bytes | None, int] | None = connection.execute(sql, (mail,)).get
+    sql = """SELECT m.file, c.content, m.size, m.checksum FROM mails m LEFT JOIN contents c ON c.mail = m.number
+        WHERE m.id = ?"""
+    row: tuple[str | None, bytes | None, int, int | None] | None = connection.execute(sql, (mail,)).get
     return row
 
 
-def files(connection: apsw.Connection) -> set[str]:
-    """The names of all files that hold contents."""
-    return {name for (name,) in connection.execute("SELECT file FROM mails WHERE file IS NOT NULL")}
+def files(connection: apsw.Connection) -> dict[str, str]:
+    """The names of all files that hold contents, the oldest first, and the ids of their mails."""
+    return dict(connection.execute("SELECT file, id FROM mails WHERE file IS NOT NULL ORDER BY number"))
 
 
 def criteria(query: Query) -> tuple[str, dict[str, Any]]:

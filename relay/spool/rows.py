@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any, Final
 
-from relay.model import Cause, Client, Envelope, Reply
+from relay.model import Buffer, Cause, Client, Envelope, Reply
 from relay.spool.interface import Mail, Part, Spooled, State, Verdict
 
 Row = tuple[Any, ...]
@@ -15,6 +16,10 @@ COLUMNS: Final = (
     "p.number, p.position, m.id, m.arrived, p.since, m.client, m.sender, m.silent, m.size, p.state, p.ticket != 0, "
     "p.recipients, p.due, p.lane, p.attempts, p.lost, p.warned, p.last"
 )
+
+# Of the verdict in a parcel's `last`, as `verdict_text` writes it
+CAUSE: Final = "last ->> 4"
+ANSWERED_AT: Final = "last ->> 0"
 
 
 def spooled(row: Row, ticket: int = 0) -> Spooled:
@@ -49,6 +54,15 @@ def mail_values(mail: Mail) -> dict[str, Any]:
         "silent": json.dumps(sorted(envelope.silent)),
         "size": mail.size,
     }
+
+
+def checksum(content: Buffer) -> int:
+    """The column that tells whether a content is still what it was.
+
+    CRC-32: it is to find what disks do, not what somebody does on purpose, and costs next to nothing (half a
+    microsecond for 2 kB, 6 ms for 40 MB); other threads go on meanwhile where a content is large.
+    """
+    return zlib.crc32(content)
 
 
 def part_values(part: Part) -> dict[str, Any]:

@@ -62,6 +62,11 @@ MIGRATIONS: Final = (
     CREATE INDEX parcels_by_age ON parcels (state, since);
     CREATE INDEX parcels_leased ON parcels (ticket) WHERE ticket != 0;
     """,
+    """
+    ALTER TABLE mails ADD COLUMN checksum INTEGER;
+
+    CREATE TABLE reserve (room BLOB NOT NULL) STRICT;
+    """,
 )
 
 
@@ -72,7 +77,11 @@ def open_file(path: Path, *, mine: bool = True, vfs: str | None = None) -> apsw.
     """
     if mine and not path.exists():
         _make(path)
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    except apsw.CantOpenError:
+        os.close(os.open(path, os.O_RDWR))  # fails as well, and says why; SQLite does not
+        raise
     try:
         _prepare(connection, path, mine=mine)
     except BaseException:
@@ -101,6 +110,15 @@ def open_for_reading(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     return connection
 
 
+def damage(connection: apsw.Connection) -> str | None:
+    """What is wrong with mails and parcels, None when nothing is. Contents are looked at when they are read."""
+    for table in ("mails", "parcels"):
+        found = connection.execute(f"PRAGMA quick_check({table})").get
+        if found != "ok":
+            return str(found)
+    return None
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable: a file that is synced may yet have no name after a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -118,8 +136,13 @@ def _make(path: Path) -> None:
 def _prepare(connection: apsw.Connection, path: Path, *, mine: bool) -> None:
     connection.set_busy_timeout(BUSY_MS)
     version = _check(connection, path)
+    if version == 0 and not mine:
+        raise SpoolRefused(f"{path} has nothing in it yet, no relay has finished making it: start the relay once")
     if version < len(MIGRATIONS) and not mine:
-        raise SpoolRefused(f"{path} is of an older version (spool version {version}): start the relay once")
+        raise SpoolRefused(
+            f"{path} is of an older version (spool version {version}); a relay of this version changes that: "
+            "restart the relay once"
+        )
     if version == 0:
         connection.pragma("auto_vacuum", "incremental")  # room goes back to the disk after an outage
     if connection.pragma("journal_mode", "wal") != "wal":
@@ -132,6 +155,8 @@ def _prepare(connection: apsw.Connection, path: Path, *, mine: bool) -> None:
     connection.wal_autocheckpoint(0)  # the writer's business, and so is the log at the end:
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     if version < len(MIGRATIONS):
+        if version and (found := damage(connection)):
+            raise apsw.CorruptError(found)  # SQLite itself looks at some tables that it adds to, and says no
         _migrate(connection)
 
 

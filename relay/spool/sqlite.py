@@ -20,13 +20,16 @@ import apsw
 from relay.model import Buffer
 from relay.spool import reading
 from relay.spool.bodies import Bodies
+from relay.spool.contents import content_of
 from relay.spool.faults import trouble
 from relay.spool.interface import Action, Lane, Part, Posting, Query, Spooled, Standing, Tally, Total, Verdict
 from relay.spool.ledger import Ledger, Prepared
 from relay.spool.lock import Lock
 from relay.spool.mend import Mended, mend
 from relay.spool.opening import Found, Opening, folder, own, share
+from relay.spool.reserve import Reserve
 from relay.spool.room import shortage
+from relay.spool.rows import checksum
 from relay.spool.schema import open_file, open_for_reading
 from relay.spool.trouble import Kind, SpoolTrouble
 from relay.spool.writer import Writer
@@ -46,6 +49,7 @@ class SqliteSpool:
         self._lock = lock
         self._bodies = Bodies(folder(opening.path))
         self._writer = Writer(ledger, self._bodies.remove, time.monotonic)
+        self._reserve = Reserve(opening.path)
         self._reader = ThreadPoolExecutor(1, "spool-reader")
         self._files = ThreadPoolExecutor(_FILE_THREADS, "spool-files")
         self._reading: apsw.Connection | None = None
@@ -72,13 +76,22 @@ class SqliteSpool:
 
     async def settle(self, parcel: Spooled, *, dead: Verdict | None = None, notices: Sequence[Posting] = ()) -> bool:
         """End a leased parcel."""
-        return await self._to_the_end(self._ended(notices, lambda ledger, ready: ledger.settle(parcel, dead, ready)))
+
+        def act(ledger: Ledger, ready: Sequence[Prepared]) -> bool:
+            if dead is not None:
+                self._reserve.check(ledger.connection)
+            return ledger.settle(parcel, dead, ready)
+
+        return await self._to_the_end(self._ended(notices, act))
 
     async def reschedule(self, parcel: Spooled, parts: Sequence[Part], *, notices: Sequence[Posting] = ()) -> bool:
         """Give a leased parcel back."""
-        return await self._to_the_end(
-            self._ended(notices, lambda ledger, ready: ledger.reschedule(parcel, parts, ready))
-        )
+
+        def act(ledger: Ledger, ready: Sequence[Prepared]) -> bool:
+            self._reserve.check(ledger.connection)
+            return ledger.reschedule(parcel, parts, ready)
+
+        return await self._to_the_end(self._ended(notices, act))
 
     async def agenda(self) -> tuple[Lane, ...]:
         """Every lane that has queued parcels."""
@@ -98,7 +111,7 @@ class SqliteSpool:
 
     async def content(self, mail: str) -> Buffer | None:
         """The content of a mail, None when it is gone."""
-        return await self._look(lambda connection: self._content(connection, mail))
+        return await self._look(lambda connection: content_of(connection, self._bodies, mail))
 
     async def alter(self, query: Query, action: Action, now: float) -> int:
         """Do what an operator asks for."""
@@ -123,6 +136,11 @@ class SqliteSpool:
         await self._in_thread(self._reader, self._stop_looking)
         return mended
 
+    async def make_room(self) -> None:
+        """Take room for deliveries on a disk that is full, as long as there is some. Raises SpoolTrouble."""
+        self._writer.folded = self._reserve.lengthen
+        await asyncio.wrap_future(self._writer.apart(lambda ledger: self._reserve.take(ledger.connection)))
+
     @property
     def standing(self) -> Standing:
         """How it is, at this moment."""
@@ -130,7 +148,7 @@ class SqliteSpool:
             # What is written to a file without a name is gone with us; all that it has can still be copied
             self._writer.suspect(SpoolTrouble(Kind.UNTRUSTED, f"{self._opening.path} was removed or replaced"))
         reason = self._writer.distrust or self._writer.last_trouble
-        lacking = None if reason else shortage(self._opening.path.parent, self.min_free_bytes)
+        lacking = None if reason else shortage(self._opening.path.parent, max(self.min_free_bytes, 1))
         full = lacking is not None or (reason is not None and reason.kind is Kind.FULL)
         words = str(reason) if reason else lacking
         return Standing(self._writer.distrust is None, words, self._writer.waiting_s, full)
@@ -172,11 +190,12 @@ class SqliteSpool:
         """A posting whose content, if it is large, is on disk."""
         if posting.mail.size <= self._opening.border_bytes:
             return Prepared(posting)
-        return Prepared(posting, await self._in_thread(self._files, lambda: self._store(posting.mail.content)))
+        return await self._in_thread(self._files, lambda: self._stored(posting))
 
-    def _store(self, content: Buffer) -> str:
+    def _stored(self, posting: Posting) -> Prepared:
+        content = posting.mail.content
         self._check_room(len(content))
-        return self._bodies.write(content)
+        return Prepared(posting, self._bodies.write(content), checksum(content))
 
     def _check_room(self, size: int) -> None:
         lacking = shortage(self._opening.path.parent, self.min_free_bytes + size)
@@ -189,18 +208,6 @@ class SqliteSpool:
         ledger.connection = open_file(path, vfs=self._opening.vfs)
         old.close(True)
         return mended
-
-    def _content(self, connection: apsw.Connection, mail: str) -> Buffer | None:
-        found = reading.content(connection, mail)
-        if found is None:
-            return None
-        file, content, size = found
-        try:
-            return content if file is None else self._bodies.read(file, size)
-        except FileNotFoundError:
-            if reading.content(connection, mail) is None:
-                return None  # it was settled meanwhile
-            raise
 
     async def _done(self, act: Callable[[Ledger], T], adds: int | None = None) -> T:
         return await asyncio.wrap_future(self._writer.hand_in(act, adds))

@@ -6,11 +6,15 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What is wrong: no room; the disk or the file refuses; or the file can no longer be believed."""
+    """What is wrong: no room; the disk or the file refuses; the file can no longer be believed.
+
+    Or else it is one mail's content alone that is missing, or is not what was taken in: the spool itself is well.
+    """
 
     FULL = "full"
     FAILING = "failing"
     UNTRUSTED = "untrusted"
+    DAMAGED = "damaged"
 
 
 class SpoolTrouble(Exception):

@@ -58,6 +58,7 @@ class Writer:
         self._ending = False
         self._log_pages = 0
         self._ledger.connection.set_wal_hook(self._logged)
+        self.folded: Callable[[apsw.Connection], None] = lambda _connection: None  # called after each folding
         self.distrust: SpoolTrouble | None = None
         self.last_trouble: SpoolTrouble | None = None
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
@@ -69,6 +70,18 @@ class Writer:
 
     def replace(self, act: Callable[[Ledger], T]) -> Future[T]:
         """Have a step done that puts another file under the ledger, outside any transaction; trust begins anew."""
+
+        def replaced(ledger: Ledger) -> T:
+            result = act(ledger)
+            ledger.connection.set_wal_hook(self._logged)
+            self.distrust = self.last_trouble = None
+            self._log_pages = 0
+            return result
+
+        return self.apart(replaced)
+
+    def apart(self, act: Callable[[Ledger], T]) -> Future[T]:
+        """Have a step done outside any transaction."""
         return self._queued(Step(act, None, self._clock(), alone=True))
 
     def suspect(self, reason: SpoolTrouble) -> None:
@@ -103,7 +116,7 @@ class Writer:
         while steps := self._next():
             self._under_way = steps
             if steps[0].alone:
-                self._replace(steps[0])
+                self._act_apart(steps[0])
             else:
                 self._commit(steps)
             self._under_way = ()
@@ -140,15 +153,14 @@ class Writer:
             _tell(step, result)
         self._removed(self._ledger.removed)
 
-    def _replace(self, step: Step) -> None:
+    def _act_apart(self, step: Step) -> None:
         try:
             result = step.act(self._ledger)
         except Exception as error:  # noqa: BLE001 - a thread that dies would leave everybody waiting
-            step.future.set_exception(trouble(error))
+            reason = trouble(error)
+            self._note(reason)
+            step.future.set_exception(reason)
             return
-        self._ledger.connection.set_wal_hook(self._logged)
-        self.distrust = self.last_trouble = None
-        self._log_pages = 0
         step.future.set_result(result)
 
     def _logged(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
@@ -164,6 +176,7 @@ class Writer:
             return
         try:
             self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self.folded(self._ledger.connection)
         except apsw.Error as error:
             self._note(trouble(error))
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from queue_parts import CLIENT, DAY, LATER, Kit, posting, some_mail
+from queue_parts import CLIENT, DAY, LATER, NEVER, Kit, posting, some_mail
 
-from relay.model import Client
+from relay.model import Cause, Client
 from relay.policy.lanes import lane_below
-from relay.spool.interface import Action
+from relay.spool.interface import Action, Verdict
 
 
 @pytest.fixture
@@ -84,6 +84,24 @@ def test_mail_that_ses_refuses_is_listed_with_its_identity(filled: Kit) -> None:
     assert filled.ids("--identity", "shop") == []
 
 
+def test_what_ses_refuses_as_an_identity_is_summed_up(filled: Kit) -> None:
+    """Of what waits, whichever lane it is in; dead letters have their own answers."""
+    refused = replace(LATER, cause=Cause.CREDENTIALS)
+    filled.fill(
+        posting("dddd", lane="shop", last=refused), posting("eeee", lane=lane_below("shop", "a", "b"), last=NEVER)
+    )
+    line = (
+        "shop: 2 of 3 queued refused by SES for the identity or the account, not the message; "
+        "one asks again every 5m, the rest follow when it gets through: ses-relay doctor --identity shop"
+    )
+
+    assert filled.queue("list").output.splitlines()[-1] == line
+    assert filled.queue("list", "--state", "dead").output.splitlines()[-1].startswith("1 parcel to 1 recipient")
+    totals = {(one["identity"], one["state"]): one["refused_as_identity"] for one in filled.told("list")["totals"]}
+    assert totals["shop", "queued"] == 2
+    assert totals["example.com", "queued"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -136,7 +154,14 @@ def test_programs_get_every_field(filled: Kit) -> None:
 
     assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", one) for one in times)
     assert facts["totals"] == [
-        {"identity": "shop", "state": "queued", "parcels": 1, "recipients": 2, "oldest": times[0]}
+        {
+            "identity": "shop",
+            "state": "queued",
+            "parcels": 1,
+            "recipients": 2,
+            "oldest": times[0],
+            "refused_as_identity": 0,
+        }
     ]
     assert parcel == {
         "id": "aaaa.1", "mail": "aaaa", "state": "queued", "in_hand": False, "size": 69, "identity": "shop",
@@ -208,6 +233,19 @@ def test_show_of_a_parcel_is_of_that_one(filled: Kit) -> None:
     assert [one["id"] for one in filled.told("show", "aaaa")["parcels"]] == ["aaaa.1", "aaaa.2"]
 
 
+@pytest.mark.parametrize(
+    ("attempts", "last", "words"),
+    [(0, None, "0"), (0, NEVER, "none that counts against it"), (2, LATER, "2")],
+)
+def test_what_was_tried_and_does_not_count_is_not_called_never_tried(
+    kit: Kit, attempts: int, last: Verdict | None, words: str
+) -> None:
+    """Throttling, outages and refused identities cost no place in the schedule."""
+    kit.fill(posting("aaaa", attempts=attempts, last=last))
+
+    assert f"  attempts  {words}\n" in kit.queue("show", "aaaa").output
+
+
 def test_show_tells_of_silence_revival_and_the_relay_s_own_mail(kit: Kit) -> None:
     own = Client("", "", "")
     some_mail(kit)
@@ -241,7 +279,10 @@ def test_a_message_without_headers_shows_none(kit: Kit, content: bytes) -> None:
 def test_an_unknown_id_is_1(filled: Kit) -> None:
     for word in ("nobody", "aaaa.9", "aaaa.x", "aaaa."):
         result = filled.queue("show", word)
-        assert (result.exit_code, result.output) == (1, f"Error: there is no {word} in the queue\n")
+        assert (result.exit_code, result.output) == (
+            1,
+            f"Error: there is no {word} in the queue; what was delivered is in the log\n",
+        )
 
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\u202e\x9b31m"

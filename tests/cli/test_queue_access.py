@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -9,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -22,7 +23,8 @@ from relay.cli.spool_access import acting_as_owner, ask
 from relay.spool import schema
 from relay.spool.interface import Action, Spool
 from relay.spool.opening import Opening
-from relay.spool.sqlite import open_spool
+from relay.spool.sqlite import SqliteSpool, open_spool
+from relay.spool.trouble import Kind, SpoolTrouble
 
 NOBODY, STRANGER = 65534, 12345
 COMMANDS = (["list"], ["show", "aaaa"], ["hold", "aaaa"])
@@ -140,12 +142,56 @@ def test_a_writer_that_does_not_let_go_is_told_and_readers_do_not_wait(
     assert kit.queue("hold", "aaaa").exit_code == 0
 
 
-def test_large_contents_that_are_missing_are_told(kit: Kit) -> None:
-    kit.fill(posting("aaaa", content=b"x" * 200_000))
-    (only,) = (kit.path.parent / "spool.db.contents").iterdir()
-    only.unlink()
+def removed(file: Path) -> None:
+    file.unlink()
 
-    assert "No such file or directory" in told(kit, "export", "aaaa")
+
+def changed(file: Path) -> None:
+    file.write_bytes(b"y" + file.read_bytes()[1:])
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def without_folder(file: Path) -> None:
+    shutil.rmtree(file.parent)
+
+
+@pytest.mark.parametrize("harm", [removed, changed, cut, without_folder])
+def test_a_message_that_cannot_be_read_is_told_and_the_others_are_well(kit: Kit, harm: Callable[[Path], None]) -> None:
+    """Nobody is given half of it, or another one; its envelope is shown all the same."""
+    kit.fill(posting("aaaa", content=CONTENT + b"x" * 200_000), posting("bbbb"))
+    (only,) = (kit.path.parent / "spool.db.contents").iterdir()
+    harm(only)
+    words = "the message aaaa cannot be read, only its envelope (ses-relay queue show aaaa): "
+
+    assert told(kit, "export", "aaaa").startswith(words)
+    assert not list(kit.path.parent.glob("*.eml"))
+    shown, facts = kit.queue("show", "aaaa", "--headers"), kit.queue("show", "aaaa", "--headers", "--json")
+    assert (shown.exit_code, facts.exit_code) == (1, 1)
+    assert "  to        ann@customer.example\n" in shown.stdout
+    assert "Headers" not in shown.stdout
+    assert shown.stderr.startswith(f"Error: {words}")
+    assert json.loads(facts.stdout)["headers"] is None
+    assert kit.queue("show", "aaaa").exit_code == 0
+    assert kit.queue("show", "bbbb", "--headers").exit_code == 0
+    assert kit.queue("export", "bbbb", "--to", str(kit.path.parent / "b.eml")).exit_code == 0
+
+
+def test_a_disk_that_cannot_be_read_is_the_spool_s_trouble(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of one message; what is known of it is shown."""
+    kit.fill(posting("aaaa"))
+
+    async def fails(_spool: SqliteSpool, _mail: str) -> None:
+        raise SpoolTrouble(Kind.FAILING, "Input/output error")
+
+    monkeypatch.setattr(SqliteSpool, "content", fails)
+    shown = kit.queue("show", "aaaa", "--headers")
+
+    assert told(kit, "export", "aaaa") == f"the spool {kit.path} does not work: Input/output error"
+    assert shown.stdout.startswith("Mail aaaa\n")
+    assert (shown.exit_code, shown.stderr) == (1, f"Error: the spool {kit.path} does not work: Input/output error\n")
 
 
 def owners(kit: Kit) -> set[tuple[str, int, int]]:

@@ -10,13 +10,16 @@ import pty
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from queue_parts import DAY, Kit, posting, some_mail
+from queue_parts import DAY, LATER, NEVER, Kit, posting, some_mail
 
 from relay.cli import queue_actions
-from relay.spool.interface import Action, Query, State
+from relay.cli.queue_survey import surveyed
+from relay.model import Cause
+from relay.spool.interface import Action, Query, State, Verdict
 from relay.spool.sqlite import SqliteSpool
 from relay.spool.trouble import Kind, SpoolTrouble
 
@@ -38,6 +41,7 @@ def states(kit: Kit) -> dict[str, State]:
     return {identifier: one.state for identifier, one in kit.parcels().items()}
 
 
+GONE = "in the queue; what was delivered is in the log"
 ALL = {"aaaa.1": QUEUED, "aaaa.2": QUEUED, "bbbb.1": HELD, "cccc.1": DEAD}
 
 
@@ -86,10 +90,10 @@ def test_retry_makes_due_at_once_and_revives(filled: Kit) -> None:
     ("words", "told", "done"),
     [
         (["drop", "bbbb", "nobody", "aaaa.7"],
-         "there is no nobody in the queue\nthere is no aaaa.7 in the queue\n", {"bbbb.1"}),
-        (["hold", "nobody"], "there is no nobody in the queue\n", set()),
-        (["hold", "cccc", "aaaa"], "1 parcel left alone, dead: they are not tried any more\n", set()),
-        (["retry", "bbbb"], "1 parcel left alone, held: release them first\n", set()),
+         f"there is no nobody {GONE}\nthere is no aaaa.7 {GONE}\n", {"bbbb.1"}),
+        (["hold", "nobody"], f"there is no nobody {GONE}\n", set()),
+        (["hold", "cccc", "aaaa"], "1 parcel left alone, dead: not tried any more\n", set()),
+        (["retry", "bbbb"], "1 parcel left alone, held: release first\n", set()),
         (["release", "cccc"], "1 parcel left alone, dead: retry revives them\n", set()),
     ],
 )  # fmt: skip
@@ -183,8 +187,8 @@ def test_at_a_terminal_it_counts_and_asks(
 def test_programs_are_told_how_many(filled: Kit) -> None:
     """On standard output, nothing but one document, also where ids are missing."""
     assert filled.told("hold", "--all", "--yes") == {
-        "action": "hold", "done": 2, "left_alone": {"held": 1, "dead": 1}, "in_hand": 0, "changed_meanwhile": 0,
-        "missing": [],
+        "action": "hold", "done": 2, "left_alone": {"held": 1, "dead": 1}, "relay": None, "in_hand": 0,
+        "interrupted": 0, "answer_lost": 0, "refused_as_identity": 0, "changed_meanwhile": 0, "missing": [],
     }  # fmt: skip
     result = filled.queue("drop", "bbbb", "nobody", "--json")
     assert result.exit_code == 1
@@ -224,7 +228,7 @@ async def test_dropping_what_is_being_delivered_voids_its_lease(kit: Kit) -> Non
 
         status, output = await run(kit, "drop", "aaaa")
 
-        assert (status, output) == (0, "1 parcel dropped\n1 of them in hand: SES may take it yet\n")
+        assert (status, output) == (0, "1 parcel dropped\n1 of them in hand: may be delivered all the same\n")
         assert not await relay.settle(first)
         assert not await relay.reschedule(first, [first.part])
         assert await relay.settle(second)
@@ -232,18 +236,23 @@ async def test_dropping_what_is_being_delivered_voids_its_lease(kit: Kit) -> Non
 
 
 async def test_what_is_being_delivered_is_held_after_its_attempt_and_not_retried(kit: Kit) -> None:
+    """But if it only waits, since SES refuses its identity, its lane may ask at once."""
     async with kit.relay() as relay:
         await relay.put(posting("aaaa", due=-1.0))
         (mine,) = await relay.claim("example.com", time.time(), time.time() + 60, 1)
 
+        before = await relay.agenda()
         retried = await run(kit, "retry", "aaaa")
+        after = await relay.agenda()
         held = await run(kit, "hold", "aaaa")
         assert await relay.reschedule(mine, [mine.part])
         (found,) = await relay.inspect(Query())
 
-    why = "in hand: an attempt is under way, or begins when the relay starts"
+    why = "in hand: an attempt is under way, or waits for its turn"
+    goes_on = "in hand: an attempt that is under way goes on, no other follows"
+    assert [[lane.retried is not None for lane in agenda] for agenda in (before, after)] == [[False], [True]]
     assert retried == (0, f"0 parcels due now\n1 parcel left alone, {why}\n")
-    assert held == (0, "1 parcel held\n1 of them in hand: this attempt goes on, no other follows\n")
+    assert held == (0, f"1 parcel held\n1 of them {goes_on}\n")
     assert found.state is HELD
 
 
@@ -257,12 +266,104 @@ async def test_a_running_relay_sees_at_once_what_was_done(kit: Kit) -> None:
 
         assert status == 0
         assert output.splitlines() == [
-            "1 parcel due now",
-            f"the relay (process {os.getpid()}) takes them up within seconds",
-            "(what SES has refused several times in a row: with its next probe, or after a reload)",
-        ]
+            "1 parcel due now", f"the relay (process {os.getpid()}) takes them up within seconds",
+        ]  # fmt: skip
         assert before == ()
         assert len(await relay.claim("example.com", time.time(), time.time() + 60, 1)) == 1
+
+
+ENDED = "in hand when the relay ended"
+
+
+@pytest.fixture
+def interrupted(kit: Kit) -> Kit:
+    """`aaaa` was in hand when the relay ended: its lease is there, and nobody has it."""
+
+    async def end() -> None:
+        async with kit.relay() as relay:
+            await relay.put(posting("aaaa", due=-1.0))
+            assert await relay.claim("example.com", time.time(), time.time() + 900, 1)
+
+    asyncio.run(end())
+    return kit
+
+
+@pytest.mark.parametrize(
+    ("action", "output", "counts"),
+    [
+        ("retry", f"0 parcels due now\n1 parcel left alone, {ENDED}: due as soon as it starts\n",
+         ({"interrupted": 1}, 0, 0)),
+        ("hold", f"1 parcel held\n1 of them {ENDED}: may have been delivered, no attempt is under way\n",
+         ({}, 0, 1)),
+        ("drop", f"1 parcel dropped\n1 of them {ENDED}: may have been delivered\n", ({}, 0, 1)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("as_json", [False, True])
+def test_where_no_relay_runs_nobody_is_said_to_be_at_it(
+    interrupted: Kit, action: str, output: str, counts: tuple[dict[str, int], int, int], *, as_json: bool
+) -> None:
+    """A lease that a relay has left is no attempt."""
+    if as_json:
+        told = interrupted.told(action, "aaaa")
+        assert (told["left_alone"], told["in_hand"], told["interrupted"]) == counts
+        assert told["relay"] is None
+    else:
+        result = interrupted.queue(action, "aaaa")
+        assert (result.exit_code, result.output) == (0, output)
+
+
+def test_what_was_in_hand_when_the_relay_ended_is_due(interrupted: Kit) -> None:
+    """As the next relay finds it."""
+    for command in ("list", "show"):
+        (parcel,) = interrupted.told(command, *["aaaa"] * (command == "show"))["parcels"]
+        assert not parcel["in_hand"]
+        assert parcel["next_attempt"] is not None
+    assert "now" in interrupted.queue("list").output
+    assert "in hand" not in interrupted.queue("list").output + interrupted.queue("show", "aaaa").output
+    (found,) = interrupted.parcels().values()
+    assert (found.leased, found.part.due <= time.time()) == (False, True)
+
+
+async def test_retry_says_what_waits_although_it_is_due(kit: Kit) -> None:
+    """SES may have what it gave no answer to; and of what it refuses as an identity one message finds out."""
+    now = time.time()
+    lately, before = (Verdict(at, LATER.reply, Cause.LOST_ANSWER, "") for at in (now - 60, now - 700))
+    async with kit.relay() as relay:
+        await relay.put(posting("aaaa", lost=1, last=lately))
+        await relay.put(posting("bbbb", lost=1, last=before))
+        await relay.put(posting("cccc", last=replace(NEVER, cause=Cause.PAUSED)))
+        await relay.put(posting("dddd", last=NEVER))
+        await relay.put(posting("eeee", last=LATER))
+        whole, told = await run(kit, "retry", "--all", "--yes"), await run(kit, "retry", "--all", "--yes", "--json")
+        plain = await run(kit, "retry", "bbbb", "eeee")
+
+    why = "the answer of SES was lost, and it may have been yes"
+    then = "one asks at once, the others follow when it gets through"
+    assert whole[1].splitlines() == [
+        "5 parcels due now",
+        f"the relay (process {os.getpid()}) takes them up within seconds",
+        f"but 1 of them not before 10 minutes have passed since the last try: {why}",
+        f"2 of them refused by SES for the identity or the account: {then}",
+    ]
+    counts = json.loads(told[1])
+    assert (counts["answer_lost"], counts["refused_as_identity"]) == (1, 2)
+    assert len(plain[1].splitlines()) == 2
+
+
+async def test_what_retry_says_to_wait_is_what_the_spool_lets_wait(kit: Kit) -> None:
+    """Of the dead, too: an answer that was lost a minute ago may yet have been yes."""
+    at = time.time() - 60
+    lost = Verdict(at, LATER.reply, Cause.LOST_ANSWER, "")
+    async with kit.relay() as relay:
+        await relay.put(posting("aaaa", lost=1, last=replace(lost, at=at - 900)))
+        await relay.put(posting("bbbb", lost=1, last=lost))
+        (mine,) = await relay.put(replace(posting("cccc", lost=2), leased=time.time() + 60))
+        assert await relay.settle(mine, dead=lost)
+        _, told = await run(kit, "retry", "--all", "--yes", "--json")
+        due = {one.mail: one.part.due for one in await relay.inspect(Query())}
+
+    assert (json.loads(told)["done"], json.loads(told)["answer_lost"]) == (3, 2)
+    assert [mail for mail, when in due.items() if when > time.time()] == ["bbbb", "cccc"]
 
 
 async def test_what_no_longer_matches_when_it_is_confirmed_is_left_alone(kit: Kit) -> None:
@@ -272,7 +373,7 @@ async def test_what_no_longer_matches_when_it_is_confirmed_is_left_alone(kit: Ki
         for name in ("aaaa", "bbbb"):
             await relay.put(posting(name))
             await relay.alter(Query(ids=(name,)), Action.HOLD, 0.0)
-        counted = await queue_actions.surveyed(relay, query, Action.DROP)
+        counted = await surveyed(relay, query, Action.DROP, None)
         await relay.alter(Query(ids=("aaaa",)), Action.RELEASE, 0.0)
         await relay.put(posting("cccc"))
         await relay.alter(Query(ids=("cccc",)), Action.HOLD, 0.0)

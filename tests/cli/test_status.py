@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from click.testing import Result
-from queue_parts import Kit, some_mail
+from queue_parts import CONTENT, NEVER, Kit, posting, some_mail
 
 from relay.observe.admin import Admin
 from relay.observe.metrics import Metrics
@@ -185,3 +187,72 @@ async def test_too_little_room_is_1(tmp_path: Path, relay: Relay) -> None:
 
     assert result.exit_code == 1
     assert lines(result)[-1].endswith(f"MB are free in {tmp_path}, 900000000.0 MB are needed")
+
+
+async def test_what_damage_has_left_is_shown_and_is_no_reason_for_1(tmp_path: Path, relay: Relay) -> None:
+    """Each kind by itself: a damaged spool with its log and contents, what is left of mails, contents of nobody."""
+    kit = Kit(tmp_path, admin=relay.section())
+    await asyncio.to_thread(kit.fill)
+    before = await status(kit, "--json")
+    for name, count in {
+        "damaged-1700000000": 9_000_000, "damaged-1700000000-wal": 1_000_000,
+        "damaged-1700000000.contents/a": 2_000_000,
+        "lost-1700000000-1.json": 100, "lost-1700000000-1.eml": 400, "lost-1700000000-7.json": 100,
+        "missing-1700000001.contents/b": 5_000, "mended": 1, "contents/c": 1,
+    }.items():  # fmt: skip
+        path = tmp_path / f"spool.db.{name}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(count))
+
+    result, facts = await status(kit), json.loads((await status(kit, "--json")).output)
+
+    assert result.exit_code == 0
+    assert lines(result)[-1] == (
+        "beside    spool.db.damaged-1700000000 (12 MB), 3 files spool.db.lost-* (600 B), "
+        "spool.db.missing-1700000001.contents (5.0 kB): what damage has left; remove it when you have looked at it"
+    )
+    assert json.loads(before.output)["spool"]["beside"] == []
+    assert facts["spool"]["beside"] == [
+        {"name": "spool.db.damaged-1700000000", "files": 1, "bytes": 12_000_000},
+        {"name": "spool.db.lost-*", "files": 3, "bytes": 600},
+        {"name": "spool.db.missing-1700000001.contents", "files": 1, "bytes": 5_000},
+    ]
+
+
+def test_what_a_mended_spool_has_left_has_these_names(tmp_path: Path) -> None:
+    """Damage to the file, and then its loss: each leaves something for a person."""
+    kit = Kit(tmp_path)
+    kit.fill(posting("large", content=b"x" * 200_000), *(posting(f"m{n}", content=CONTENT * 20) for n in range(100)))
+    connection = apsw.Connection(str(kit.path))
+    leaf = "SELECT pageno FROM dbstat WHERE name = 'mails' AND pagetype = 'leaf' ORDER BY pageno DESC LIMIT 1"
+    page = connection.execute(leaf).get
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    connection.close()
+    with kit.path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    kit.fill()
+    damaged = kit.run("status").output.splitlines()[-1]
+    for path in tmp_path.glob("spool.db*"):
+        if path.name in {"spool.db", "spool.db-wal", "spool.db-shm"}:
+            path.unlink()
+    (tmp_path / "spool.db.contents" / "nobody_s").write_bytes(b"y" * 3000)
+    kit.fill()
+    lost = kit.run("status").output.splitlines()[-1]
+
+    assert re.match(r"beside    spool\.db\.damaged-\d+ \(\d+ kB\), (\d+ files )?spool\.db\.lost-", damaged)
+    assert re.search(r" spool\.db\.missing-\d+\.contents \(\d+\.?\d* kB\): what damage has left", lost)
+
+
+async def test_what_ses_refuses_as_an_identity_is_shown(tmp_path: Path, relay: Relay) -> None:
+    """Under the identity, with what to do."""
+    kit = Kit(tmp_path, admin=relay.section())
+    await asyncio.to_thread(kit.fill, posting("aaaa", last=NEVER), posting("bbbb"))
+
+    result, facts = await status(kit), json.loads((await status(kit, "--json")).output)
+
+    assert (
+        "          example.com: 1 of 2 queued refused by SES for the identity or the account, not the message; "
+        "one asks again every 5m, the rest follow when it gets through: ses-relay doctor --identity example.com"
+    ) in lines(result)
+    assert [one["refused_as_identity"] for one in facts["spool"]["identities"]] == [1]

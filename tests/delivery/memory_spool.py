@@ -34,7 +34,7 @@ class MemorySpool:
         self.ill: Kind | None = None
         self.blind: Kind | None = None
         self.writes: list[str] = []  # those that were done, by name
-        self.probes = self.mends = 0
+        self.probes = self.mends = self.rooms = 0
 
     async def put(self, posting: Posting) -> tuple[Spooled, ...]:
         return await self._write("put", lambda ledger: ledger.put(Prepared(posting)))
@@ -96,6 +96,9 @@ class MemorySpool:
         await self._write("mend", lambda ledger: ledger.mark(now))
         self.standing = WELL
         return Mended(0, (), Path("spool.db.damaged"))
+
+    async def make_room(self) -> None:
+        self.rooms += 1
 
     async def close(self) -> None:
         self._connection.close()

@@ -179,6 +179,33 @@ def test_a_reload_lets_all_ask_at_once() -> None:
     run(scene())
 
 
+@pytest.mark.parametrize("pairs", [[("news", NEWS)] * 12, PAIRS * 4], ids=["of a sender", "of an identity"])
+def test_a_retry_lets_held_mail_ask_at_once_and_all_of_it_go_when_ses_takes_it(pairs: list[tuple[str, str]]) -> None:
+    """Whoever has mended what was wrong need not wait for the next probe; one that is answered no asks no more."""
+
+    async def scene() -> None:
+        post = Scene(
+            refuses_senders(*(who for _, who in pairs), until=60), clients=CLIENTS, letterhead=None, concurrency=1
+        )
+        stored = await post.post(*(of(*pair) for pair in pairs))
+        async with post.running():
+            await post.passes(30)
+            tried = len(post.sent())
+            await post.spool.alter(Query(lane="example.com"), Action.RETRY, post.wall())
+            await post.passes(29)
+            assert len(post.sent()) - tried in {1, 2}  # one for each that is held
+            await post.passes(2)
+            refused = set(post.sent())
+            untried = next(one.id for one in stored if one.id not in refused)
+            await post.spool.alter(Query(ids=(untried,)), Action.RETRY, post.wall())
+            await post.passes(2 * POLL_S)
+            assert {one.id for one in await post.parcels()} <= refused  # those come back at their own time
+
+        no_leaks(post)
+
+    run(scene())
+
+
 def test_an_operator_finds_held_mail_by_its_identity() -> None:
     async def scene() -> None:
         post = Scene(refuses_senders(NEWS), clients=CLIENTS, letterhead=None)

@@ -211,6 +211,16 @@ async def test_neither_the_dead_letter_is_without_its_bounce_nor_the_other_way_r
     assert sorted(one.state for one in await scene.parcels()) == [State.DEAD, State.QUEUED]
 
 
+async def test_a_bounce_of_what_somebody_has_dropped_is_neither_written_nor_logged(spool: Any) -> None:
+    scene = Scene(spool=spool)
+    lease = await scene.leased()
+    await spool.alter(Query(), Action.DROP, START)
+
+    assert not await scene.settlement.conclude(lease, BAD_CONTENT, IDENTITY)
+    assert await scene.parcels() == ()
+    assert scene.events("notice") == []
+
+
 async def test_a_bounce_that_cannot_be_put_leaves_the_parcel_as_it_was(spool: Any) -> None:
     """Its id is taken, say: the step undoes all of itself."""
     scene = Scene(spool=spool)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import email
+import email.policy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from memory_spool import WELL
 from pace_parts import DELIVERED, UNAVAILABLE, run
-from queue_scene import ANN, BAD_CONTENT, IDENTITY_REFUSED, SCHEDULE, SHOP, START, Scene, mail
+from queue_scene import ANN, BAD_CONTENT, IDENTITY_REFUSED, POSTMASTER, SCHEDULE, SHOP, START, Scene, mail
 
-from relay.delivery.spool_watch import GRACE_S, LOOK_S, UPKEEP_S
+from relay.delivery.spool_watch import CALM_S, GRACE_S, LOOK_S, UPKEEP_S
+from relay.policy.retrying import LOST_WAITS_S
+from relay.policy.spool_notices import contents_missing
 from relay.spool.interface import Standing, State
 from relay.spool.mend import Mended
 from relay.spool.trouble import Kind
@@ -100,7 +105,7 @@ def test_a_file_that_is_not_trusted_is_replaced_as_soon_as_the_disk_lets_it() ->
 
 
 def test_a_file_that_cannot_be_replaced_is_copied_ever_more_seldom() -> None:
-    """An ill disk is not to be written to all the time; but a second one that gets ill later is tried at once."""
+    """An ill disk is not to be written to all the time; but one that was well for long is tried at once."""
 
     async def story() -> None:
         scene = Scene()
@@ -117,7 +122,34 @@ def test_a_file_that_cannot_be_replaced_is_copied_ever_more_seldom() -> None:
                 scene.spool.ill = None
                 await scene.passes(UPKEEP_S + LOOK_S)
                 assert scene.spool.standing.trusted
+                await scene.passes(CALM_S)
                 tries.clear()
+
+    run(story())
+
+
+def test_a_file_that_is_mended_and_ill_again_in_a_moment_is_copied_ever_more_seldom() -> None:
+    """That it could be copied does not prove that the disk is well."""
+
+    async def story() -> None:
+        scene = Scene()
+        tries = tries_of(scene)
+        async with watched(scene):
+            for _ in range(600):
+                scene.spool.standing = UNTRUSTED
+                await scene.passes(3)
+            pauses = [round(later - sooner) for sooner, later in pairwise(tries)]
+            assert pauses[:6] == [3, 3, 4, 8, 16, 32]
+            assert set(pauses[6:]) == {60}
+            assert len(tries) < 40
+
+            scene.spool.standing = WELL
+            await scene.passes(CALM_S - 2 * UPKEEP_S)
+            tries.clear()
+            for _ in range(30):
+                scene.spool.standing = UNTRUSTED
+                await scene.passes(3)
+            assert round(tries[1] - tries[0]) == UPKEEP_S, "it was not well for long enough"
 
     run(story())
 
@@ -133,6 +165,172 @@ def tries_of(scene: Scene) -> list[float]:
 
     scene.spool.mend = counted  # type: ignore[method-assign]  # to count
     return tries
+
+
+def test_the_postmaster_hears_of_a_file_that_was_replaced() -> None:
+    """Which mails are lost, where the rest of them is, and the old file; the log has it, too."""
+    lost = tuple(f"lost{number:02}" for number in range(25))
+    mended = Mended(3, lost, Path("/var/spool.db.damaged-7"), Path("/var/spool.db.lost-7"))
+
+    async def story() -> None:
+        scene = Scene()
+        mends(scene, mended)
+        async with watched(scene):
+            scene.spool.standing = UNTRUSTED
+            await scene.passes(5)
+
+        [line] = scene.events("spool_mended")
+        assert line["level"] == "error"
+        assert (line["mails_lost"], line["mails"], line["mails_not_named"]) == (25, list(lost[:20]), 5)
+        assert (line["old_file"], line["lost_files"]) == ("/var/spool.db.damaged-7", "/var/spool.db.lost-7-*")
+        assert "unreadable" not in line
+        [(recipient, subject, text)] = await letters(scene)
+        assert (recipient, subject) == (POSTMASTER, "The spool was damaged: 25 mails lost")
+        assert "    lost19\n    and 5 more\n" in text
+        assert "    /var/spool.db.lost-7-*\n" in text
+        assert "    /var/spool.db.damaged-7\n" in text
+
+    run(story())
+
+
+def test_a_file_of_which_nothing_could_be_read_does_not_look_like_one_that_lost_nothing() -> None:
+    async def story() -> None:
+        scene = Scene()
+        mends(scene, Mended(0, (), Path("spool.db.damaged-7"), unreadable=True))
+        async with watched(scene):
+            scene.spool.standing = UNTRUSTED
+            await scene.passes(5)
+
+        [line] = scene.events("spool_mended")
+        assert (line["level"], line["unreadable"]) == ("error", True)
+        assert "mails_lost" not in line
+        [(_, subject, text)] = await letters(scene)
+        assert subject == "The spool was damaged: all its mail is lost"
+        assert "nobody knows" in text
+
+    run(story())
+
+
+@pytest.mark.parametrize(("lost", "written"), [((), 2), (("a",), 31)])
+def test_a_disk_that_fails_again_and_again_fills_nobody_s_mailbox(lost: tuple[str, ...], written: int) -> None:
+    """One letter an hour is enough as long as nothing is lost; what is lost is told every time."""
+
+    async def story() -> None:
+        scene = Scene()
+        mends(scene, Mended(3, lost, Path("spool.db.damaged-7")))
+        async with watched(scene):
+            for _ in range(31):
+                scene.spool.standing = UNTRUSTED
+                await scene.passes(2 * UPKEEP_S + 1)
+
+        assert len(scene.events("spool_mended")) == 31
+        assert len(await letters(scene)) == written
+
+    run(story())
+
+
+def test_what_the_disk_does_not_take_the_postmaster_hears_later() -> None:
+    """Once, and also what a start has found."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.watch.news.append(contents_missing(["0123"], "/var/spool.db.contents"))
+        scene.spool.ill = Kind.FULL
+        async with watched(scene):
+            await scene.passes(5)
+            assert scene.watch.news
+            scene.spool.ill = None
+            await scene.passes(3 * UPKEEP_S)
+
+        [(_, subject, text)] = await letters(scene)
+        assert subject == "1 mail in the spool without content"
+        assert "    0123\n" in text
+        assert "    /var/spool.db.contents\n" in text
+
+    run(story())
+
+
+def test_without_a_postmaster_nobody_is_told() -> None:
+    async def story() -> None:
+        scene = Scene(letterhead=None)
+        async with watched(scene):
+            scene.spool.standing = UNTRUSTED
+            await scene.passes(5)
+            assert scene.watch.news == []
+
+        assert len(scene.events("spool_mended")) == 1
+        assert not await scene.parcels()
+
+    run(story())
+
+
+def mends(scene: Scene, mended: Mended) -> None:
+    """What comes of it when the file is replaced."""
+
+    async def mend(now: float) -> Mended:
+        scene.spool.standing = WELL
+        return mended
+
+    scene.spool.mend = mend  # type: ignore[method-assign]  # as told
+
+
+async def letters(scene: Scene) -> list[tuple[str, str, str]]:
+    """The relay's own letters in the spool: to whom, on what, and the text."""
+    found = []
+    for parcel in await scene.parcels():
+        content = await scene.spool.content(parcel.mail)
+        assert content is not None
+        message = email.message_from_bytes(bytes(content), policy=email.policy.default)
+        found.append((parcel.part.recipients[0], message["Subject"], message.get_content().replace("\r\n", "\n")))
+    return found
+
+
+def test_a_letter_has_whole_paragraphs() -> None:
+    """No line of it is broken where the source text is."""
+
+    async def story() -> None:
+        scene = Scene()
+        await scene.settlement.tell_of_refusal("example.com", IDENTITY_REFUSED)
+        [(_, _, text)] = await letters(scene)
+        paragraphs = [one.split("\n") for one in text.split("\n\n") if one.count("\n") > 1]
+        assert paragraphs
+        for lines in paragraphs:
+            for line, following in pairwise(line for line in lines if line):
+                assert len(line) + 1 + len(following.split()[0]) > 76
+
+    run(story())
+
+
+# Room for deliveries
+
+
+def test_room_is_taken_at_the_start_and_now_and_again() -> None:
+    async def story() -> None:
+        scene = Scene()
+        async with watched(scene):
+            await scene.passes(0.5)
+            assert scene.spool.rooms == 1
+            await scene.passes(2 * UPKEEP_S)
+            assert scene.spool.rooms == 3
+
+    run(story())
+
+
+def test_a_disk_that_is_nearly_full_is_looked_after_every_second() -> None:
+    """What is still to be had is taken before somebody else has it; likewise a new file begins without."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with watched(scene):
+            await scene.passes(0.5)
+            scene.spool.standing = replace(TROUBLED, trouble="90 MB are free", full=True)
+            await scene.passes(10 * LOOK_S)
+            assert scene.spool.rooms == 11
+            scene.spool.standing = UNTRUSTED
+            await scene.passes(LOOK_S)
+            assert scene.spool.rooms == 12
+
+    run(story())
 
 
 def test_what_waits_for_the_disk_does_not_keep_the_file_from_being_mended() -> None:
@@ -176,6 +374,23 @@ def test_a_fault_of_ours_does_not_end_the_watch() -> None:
             await scene.passes(5)
 
         assert scene.spool.mends == 1
+
+    run(story())
+
+
+def test_no_age_is_negative_after_the_clock_was_set_back() -> None:
+    """In the metrics, and in the line of an attempt."""
+
+    async def story() -> None:
+        scene = Scene()
+        await scene.post(mail(arrived=START + HOUR), due=START)
+        async with scene.running(watched=True):
+            scene.runner.wake()
+            await scene.passes(0.05)
+            assert b"ses_relay_queue_oldest_seconds 0.0" in scene.log.metrics.render()[0]
+            await scene.passes(5)
+
+        assert [line["age_s"] for line in scene.events("delivery")] == [0]
 
     run(story())
 
@@ -246,7 +461,7 @@ def test_after_it_a_lost_answer_still_has_its_ten_minutes() -> None:
             scene.jumped -= DAY
             await scene.passes(598)
             assert scene.sent() == []
-            await scene.passes(300)
+            await scene.passes(1.2 * LOST_WAITS_S[-1])
 
         assert len(scene.sent()) == 1
 

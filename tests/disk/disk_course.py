@@ -128,6 +128,7 @@ class Course:
         self._must(seconds is not None or not self._scene.delivers, "deliveries do not go on")
         self.finding.waiting, self.finding.meanwhile = len(waited), len(waited & self._at_ses())
         self._notes.in_flight.update(self._at_ses())  # that they are done may not have been written: one repeat each
+        self._notes.calls_at_kills = len(self._bench.ses.received)  # likewise
 
     def _judge(self) -> None:
         """The replies while the disk was ill, and the late ones of those who waited."""

@@ -56,8 +56,8 @@ def image_of(place: Path) -> Path:
 
 @asynccontextmanager
 async def tmpfs(folder: Path) -> AsyncIterator[Path]:
-    """Memory: 8 MB and 200 inodes."""
-    async with mounted(folder, "-t", "tmpfs", "-o", "size=8m,nr_inodes=200", "tmpfs") as place:
+    """Memory: 64 MB and 200 inodes."""
+    async with mounted(folder, "-t", "tmpfs", "-o", "size=64m,nr_inodes=200", "tmpfs") as place:
         yield place
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from certificates import Pki
-from relay_process import Bench
+from relay_process import Bench, submit
 
 from relay.smtp.auth import hash_password
 
@@ -115,6 +115,26 @@ async def test_a_spool_that_is_not_there_before_a_restart_changes_nothing(bench:
     config = yaml.safe_load(relay.config.read_text("utf-8"))
     bench.write(config | {"spool": {"path": str(tmp_path / "spool.db")}})
     relay.tell(signal.SIGHUP)
+    assert (await relay.event("reload_needs_restart"))["keys"] == ["spool"]
     await relay.event("reloaded")
 
     assert (await asyncio.to_thread(ask, relay.port, 51))[1] == [250] * 50 + [452]
+
+
+async def test_a_spool_on_another_path_waits_for_a_restart_and_its_other_keys_do_not(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The room that the new file asks for is asked for at once, of the old spool's disk."""
+    spool = {"path": str(tmp_path / "spool.db"), "min_free_bytes": "1KB"}
+    relay = await bench.start(spool=spool)
+    before = await submit(relay, "app@example.com", b"From: app@example.com\r\n\r\nhello\r\n")
+    bench.write(bench.config(spool={"path": str(tmp_path / "other.db"), "min_free_bytes": "900000GB"}))
+    relay.tell(signal.SIGHUP)
+    assert (await relay.event("reload_needs_restart"))["keys"] == ["spool.path"]
+    await relay.event("reloaded")
+
+    assert before[0] == 250
+    assert await submit(relay, "app@example.com", b"") == (
+        452, "4.3.1 The relay has no room for more mail, please try again later",
+    )  # fmt: skip
+    assert not (tmp_path / "other.db").exists()

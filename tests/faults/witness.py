@@ -118,9 +118,13 @@ def _note_parcel(notes: Evidence, parcel: Spooled, content: bytes) -> None:
 
 
 async def hurry(path: Path) -> int:
-    """Make everything due that waits, as `queue retry` does; how many parcels still wait."""
+    """Make everything due that waits, as `queue retry` does and sooner; how many parcels still wait.
+
+    An operator would have to wait for ten minutes where an answer was lost: nobody is to wait for that here.
+    """
     async with shared(path) as spool:
         await spool.alter(Query(state=State.QUEUED, limit=EVERYTHING.limit), Action.RETRY, time.time())
+        await spool.hasten(time.time())
         return sum(total.parcels for total in await spool.totals() if total.state is State.QUEUED)
 
 

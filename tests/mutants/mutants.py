@@ -24,9 +24,11 @@ LOGIN_HISTORIES = "tests/smtp/test_session_machine.py::test_logins_are_answered_
 RELOADS = "tests/e2e/test_reload_all_or_nothing.py"
 RELOAD = f"{RELOADS}::test_a_reload_is_all_or_nothing"
 RELOAD_OPENS = f"{RELOADS}::test_clients_that_would_open_the_relay_where_it_listens_are_refused"
+WATCH = "tests/delivery/test_spool_watch.py"
 RELOAD_SPOOL = f"{RELOADS}::test_a_spool_that_is_not_there_before_a_restart_changes_nothing"
 CERTIFICATES = "tests/settings/test_settings_certificates.py"
 SETTLEMENT = "tests/delivery/test_settlement.py"
+PACE = "tests/delivery/test_pace.py"
 RUNNER_HOLDS = "tests/delivery/test_queue_runner_holds.py"
 ENDLESS_SENDERS = "tests/delivery/test_holds.py::test_endless_senders_take_no_endless_room"
 
@@ -823,8 +825,8 @@ OUTCOMES = (
     Mutant(
         "a reload believes in a spool that is not there",
         "relay/app.py",
-        "        settings = replace(settings, **{key: getattr(self.settings, key) for key in changed})\n",
-        "",
+        "        settings, waiting = until_restart(settings, self.settings)\n",
+        "        _, waiting = until_restart(settings, self.settings)\n",
         (RELOAD_SPOOL,),
     ),
     Mutant(
@@ -936,11 +938,10 @@ QUEUE = (
     Mutant(
         "notice not in the same step",
         "relay/delivery/settlement.py",
-        "return await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict, notices=letters))",
+        "done = await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict, notices=letters))",
         "done = await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict))\n"
         "        for letter in letters:\n"
-        "            await self._put(letter)\n"
-        "        return done",
+        "            await self._spool.put(letter)",
         (f"{SETTLEMENT}::test_neither_the_dead_letter_is_without_its_bounce_nor_the_other_way_round",),
     ),
     Mutant(
@@ -1035,7 +1036,7 @@ QUEUE = (
         "relay/policy/retrying.py",
         "lost >= LOST_MOST or",
         "lost > LOST_MOST or",
-        ("tests/policy/test_retrying.py::test_a_lost_answer_waits_ten_minutes_and_the_third_is_the_last",),
+        ("tests/policy/test_retrying.py::test_a_lost_answer_waits_ten_minutes_then_an_hour_and_the_third_is_the_last",),
     ),
     Mutant(
         "sandbox recipients by SMTP taken for the identity",
@@ -1184,8 +1185,8 @@ HOLDS = (
     Mutant(
         "a reload releases nobody",
         "relay/delivery/queue_runner.py",
-        "        self._holds.clear()",
-        "        pass",
+        "for lane in self._holds.clear():",
+        "for lane in ():",
         (f"{RUNNER_HOLDS}::test_a_reload_lets_all_ask_at_once",),
     ),
     Mutant(
@@ -1198,8 +1199,8 @@ HOLDS = (
     Mutant(
         "the postmaster is told of every refusal",
         "relay/delivery/settlement.py",
-        "if letterhead is None or now - self._told_of.get(identity, -inf) < TELL_AGAIN_S:",
-        "if letterhead is None:",
+        "if self.terms.letterhead is None or now - self._told_of.get(identity, -inf) < TELL_AGAIN_S:",
+        "if self.terms.letterhead is None:",
         (f"{SETTLEMENT}::test_the_postmaster_hears_of_a_refused_identity_at_once_but_not_every_time",),
     ),
     Mutant(
@@ -1217,11 +1218,88 @@ HOLDS = (
         ("tests/delivery/test_spool_watch.py::test_a_file_that_cannot_be_replaced_is_copied_ever_more_seldom",),
     ),
     Mutant(
+        "a disk that fails again and again is copied all the time",
+        "relay/delivery/spool_watch.py",
+        "        if self._clock.now() - self._distrusted_at > CALM_S:\n",
+        "        if True:\n",
+        (f"{WATCH}::test_a_file_that_is_mended_and_ill_again_in_a_moment_is_copied_ever_more_seldom",),
+    ),
+    Mutant(
+        "changed bytes are sent",
+        "relay/spool/contents.py",
+        "    _check(found, size, expected)\n",
+        "",
+        ("tests/spool/test_spool_contents.py::test_changed_bytes_are_never_handed_out",),
+    ),
+    Mutant(
+        "a full disk stops deliveries",
+        "relay/spool/reserve.py",
+        "            self._take_log()\n",
+        "",
+        ("tests/spool/test_spool_reserve.py::test_a_full_disk_stops_no_delivery",),
+    ),
+    Mutant(
+        "bounces take the last room from deliveries",
+        "relay/spool/reserve.py",
+        "< _FLOOR_PAGES:\n",
+        "< 0:\n",
+        ("tests/spool/test_spool_reserve.py::test_the_last_room_is_kept_for_deliveries",),
+    ),
+    Mutant(
         "what waits for SES to be well again waits for hours",
         "relay/policy/retrying.py",
-        "(min(wait, UNWELL_S) if outcome.cause is Cause.UNAVAILABLE else wait)",
+        "(min(wait, UNWELL_S) if outcome.cause in _UNWELL else wait)",
         "wait",
         ("tests/policy/test_retrying.py::test_when_ses_is_unwell_nothing_waits_for_long",),
+    ),
+    Mutant(
+        "an SES that answers 503 to all is not left alone",
+        "relay/delivery/conditions.py",
+        "Cause.CREDENTIALS, Cause.UNAVAILABLE, ",
+        "Cause.CREDENTIALS, ",
+        (f"{PACE}::TestOutage::test_an_outage_costs_a_few_attempts_and_no_holds",),
+    ),
+    Mutant(
+        "who is not tried after lost answers hears that his was lost",
+        "relay/delivery/conditions.py",
+        "if outcome.cause is Cause.LOST_ANSWER:",
+        "if outcome.cause is Cause.NOT_SES:",
+        (f"{PACE}::TestOutage::test_after_lost_answers_others_hear_that_theirs_were_not_even_tried",),
+    ),
+    Mutant(
+        "whoever's messages fail goes on asking for all",
+        "relay/delivery/pace.py",
+        "if others_first and self.conditions.asked_last(waiter.parcel):",
+        "if False:",
+        (f"{PACE}::TestOutage::test_a_sender_whose_messages_all_fail_lets_others_ask_first",),
+    ),
+    Mutant(
+        "a retry waits for the next probe",
+        "relay/delivery/queue_runner.py",
+        "if at != self._retried.get(lane):",
+        "if False:",
+        (f"{RUNNER_HOLDS}::test_a_retry_lets_held_mail_ask_at_once_and_all_of_it_go_when_ses_takes_it",),
+    ),
+    Mutant(
+        "a retry sends at once what SES may have",
+        "relay/spool/ledger.py",
+        "iif(lost > 0, max(:now, ifnull({ANSWERED_AT}, 0) + :apart), :now)",
+        "iif({ANSWERED_AT} > :apart, :now, :now)",
+        ("tests/spool/test_spool.py::test_a_retry_is_due_at_once_but_ten_minutes_after_an_answer_that_was_lost",),
+    ),
+    Mutant(
+        "the limit of a service is not seen",
+        "relay/memory.py",
+        "for folder in (here, *here.parents)",
+        "for folder in (trees / tree,)",
+        ("tests/test_memory.py::test_a_service_has_its_own_limit_and_that_of_its_slice",),
+    ),
+    Mutant(
+        "a letter that was not kept is in the log",
+        "relay/delivery/settlement.py",
+        "return self._tell_log(notes) if done else False\n\n    async def _rescheduled",
+        "return self._tell_log(notes) and done\n\n    async def _rescheduled",
+        (f"{SETTLEMENT}::test_a_bounce_of_what_somebody_has_dropped_is_neither_written_nor_logged",),
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -64,17 +65,25 @@ async def contents_now(spool: SqliteSpool, folder: Path) -> list[str]:
 class Disk:
     """A SQLite interface to the disk that notes what is done to it, and fails when it is told to.
 
-    `fails` is asked before each "write", "sync" and "read" with the kind of file, "db" or "wal"; it may raise.
+    `fails` is asked before each "write", "sync" and "read" with the kind of file, "db" or "wal"; it may raise. `room`:
+    by how many bytes files may grow in all.
     """
 
     def __init__(self) -> None:
         self.name = f"disk{next(_numbers)}"
         self.events: list[tuple[str, str]] = []
         self.fails: Callable[[str, str], None] = lambda _action, _file: None
+        self.room = 1 << 60
 
     def note(self, action: str, file: str) -> None:
         self.fails(action, file)
         self.events.append((action, file))
+
+    def grow(self, size: int) -> None:
+        """A file is to be longer or, by a negative number, shorter."""
+        if size > self.room:
+            raise apsw.FullError("database or disk is full")
+        self.room -= size
 
 
 def io_error(code: int) -> apsw.IOError:
@@ -91,7 +100,22 @@ class _File(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's names
         self._disk.note("write", self._kind)
+        self._disk.grow(max(offset + len(data) - self.xFileSize(), 0))
         super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        before = self.xFileSize()
+        super().xTruncate(newsize)
+        self._disk.grow(self.xFileSize() - before)
+
+    def xFileControl(self, op: int, ptr: int) -> bool:  # noqa: N802
+        if op != apsw.SQLITE_FCNTL_SIZE_HINT:
+            return super().xFileControl(op, ptr)
+        size, before = ctypes.c_int64.from_address(ptr).value, self.xFileSize()
+        self._disk.grow(max(size - before, 0))
+        done = super().xFileControl(op, ptr)
+        self._disk.room -= self.xFileSize() - max(size, before)  # SQLite rounds up
+        return done
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._disk.note("sync", self._kind)

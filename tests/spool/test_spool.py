@@ -11,6 +11,7 @@ from spool_parts import CLIENT, EVERYTHING, LATER, NEVER, contents_now, everythi
 
 from relay.model import Cause, Envelope
 from relay.policy.patterns import PatternIndex, check_pattern
+from relay.policy.retrying import LOST_APART_S
 from relay.spool.interface import Action, Lane, Part, Posting, Query, Spool, Spooled, Standing, State, Tally, Total
 from relay.spool.sqlite import SqliteSpool
 
@@ -415,12 +416,32 @@ async def test_a_tally_counts_what_a_query_finds(tmp_path: Path) -> None:
         await spool.put(posting(both, Part(TWO, 1.0, "a")))
 
         assert await spool.tally(Query(limit=1)) == (
-            Tally(State.HELD, "a", 1, 1, 20.0), Tally(State.QUEUED, "a", 2, 3, 5.0),
-            Tally(State.DEAD, "b", 1, 1, 30.0), Tally(State.QUEUED, "b", 1, 1, 10.0),
+            Tally(State.HELD, "a", 1, 1, 20.0, 0), Tally(State.QUEUED, "a", 2, 3, 5.0, 0),
+            Tally(State.DEAD, "b", 1, 1, 30.0, 1), Tally(State.QUEUED, "b", 1, 1, 10.0, 0),
         )  # fmt: skip
         assert await spool.tally(Query(recipient="a@customer.example", lane="a")) == (
-            Tally(State.QUEUED, "a", 2, 3, 5.0),
+            Tally(State.QUEUED, "a", 2, 3, 5.0, 0),
         )
+
+
+@pytest.mark.parametrize(("lost", "due"), [(0, 5.0), (1, LATER.at + LOST_APART_S), (2, LATER.at + LOST_APART_S)])
+@pytest.mark.parametrize(("hold", "action"), [(Action.RETRY, Action.RETRY), (Action.HOLD, Action.RELEASE)])
+async def test_a_retry_is_due_at_once_but_ten_minutes_after_an_answer_that_was_lost(
+    tmp_path: Path, lost: int, due: float, hold: Action, action: Action
+) -> None:
+    """SES may have the message: whoever is in a hurry does not send it again any sooner."""
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+        [one] = await claim_all(spool)
+        await spool.reschedule(one, [replace(one.part, due=9000.0, lost=lost, last=LATER)])
+
+        await spool.alter(Query(), hold, 4.0)
+        assert await spool.alter(Query(), action, 5.0) == 1
+        [one] = await spool.inspect(Query())
+        assert (one.part.due, one.part.lost) == (due, lost)
+        await spool.alter(Query(), hold, 1999.0)
+        assert await spool.alter(Query(), action, 2000.0) == 1
+        assert [one.part.due for one in await spool.inspect(Query())] == [2000.0]
 
 
 async def test_what_is_leased_looks_leased_until_it_is_given_back(tmp_path: Path) -> None:

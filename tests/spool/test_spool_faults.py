@@ -174,7 +174,7 @@ async def test_a_content_that_cannot_be_read_is_trouble_and_not_gone(tmp_path: P
         with pytest.raises(SpoolTrouble, match="has 7 bytes and had 5000"):
             await spool.content(one.id)
         short.unlink()
-        with pytest.raises(SpoolTrouble, match="No such file"):
+        with pytest.raises(SpoolTrouble, match="there is no file"):
             await spool.content(one.id)
 
 

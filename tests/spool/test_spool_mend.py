@@ -59,6 +59,11 @@ def left_of(folder: Path) -> dict[str, Any]:
     return {path.name: json.loads(path.read_text("utf-8")) for path in folder.glob("spool.db.lost-*.json")}
 
 
+def messages_left_of(folder: Path) -> list[bytes]:
+    """The messages of mails that are not whole."""
+    return [path.read_bytes() for path in folder.glob("spool.db.lost-*.eml")]
+
+
 async def survivors(folder: Path, mails: list[Mail]) -> tuple[SqliteSpool, set[str]]:
     """The spool after a start, closed again, and the ids of the mails in it; each is whole."""
     expected = {one.id: one.content for one in mails}
@@ -130,6 +135,8 @@ async def test_a_damaged_table_costs_what_stood_on_the_page(tmp_path: Path, tabl
     spool, found = await survivors(tmp_path, mails)
 
     assert spool.found.mended is not None
+    assert not spool.found.mended.unreadable
+    assert spool.found.mended.remains == tmp_path / "spool.db.lost-7"
     assert MANY - 100 < len(found) < MANY
     assert len(spool.found.mended.lost) == MANY - len(found)
     assert len(left_of(tmp_path)) == MANY - len(found)
@@ -228,6 +235,7 @@ async def test_a_file_that_cannot_be_opened_at_all_is_put_aside_with_its_content
     async with opened(tmp_path, now=7.0) as spool:
         assert await everything(spool) == {}
         assert spool.found.mended is not None
+        assert (spool.found.mended.lost, spool.found.mended.unreadable) == ((), True), "nobody knows what is lost"
         assert contents(tmp_path) == []
         await spool.put(posting(mail()))
 
@@ -287,6 +295,50 @@ async def test_a_content_that_is_not_whole_is_not_handed_out(tmp_path: Path) -> 
         os.truncate(tmp_path / "spool.db.contents" / name, 100)
         with pytest.raises(SpoolTrouble, match=f"has 100 bytes and had {BORDER + 1}"):
             await spool.content(one.id)
+
+
+async def test_a_content_that_has_changed_is_not_copied(tmp_path: Path) -> None:
+    """What is left of such a mail is told; what has changed in a file of its own is no damage of this one."""
+    async with opened(tmp_path) as spool:
+        small, large, other = mail(b"small"), mail(b"x" * (BORDER + 1)), mail(b"other")
+        for one in (small, large, other):
+            await spool.put(posting(one))
+        connection = spool._writer._ledger.connection
+        connection.execute("UPDATE contents SET content = x'736d616c4c' WHERE content = x'736d616c6c'")  # smalL
+        [name] = contents(tmp_path)
+        (tmp_path / "spool.db.contents" / name).write_bytes(b"y" * (BORDER + 1))
+        mended = await spool.mend(5.0)
+
+        assert (mended.lost, mended.remains, mended.unreadable) == ((small.id,), tmp_path / "spool.db.lost-5", False)
+        assert {one.mail for one in (await everything(spool)).values()} == {large.id, other.id}
+        assert await spool.content(other.id) == b"other"
+        with pytest.raises(SpoolTrouble, match="some of its bytes have changed"):
+            await spool.content(large.id)
+        assert messages_left_of(tmp_path) == [b"smalL"]
+        checksums = spool._writer._ledger.connection.execute("SELECT checksum FROM mails").fetchall()
+        assert None not in {one for (one,) in checksums}
+
+
+async def test_an_empty_spool_that_is_mended_has_lost_nothing(tmp_path: Path) -> None:
+    """As after a sync that failed while nothing waited."""
+    async with opened(tmp_path) as spool:
+        mended = await spool.mend(5.0)
+
+    assert (mended.parcels, mended.lost, mended.remains, mended.unreadable) == (0, (), None, False)
+
+
+async def test_a_file_of_which_no_row_can_be_read_is_told_as_that(tmp_path: Path) -> None:
+    """It can be opened, its tables are known; but no page of them is left."""
+    async with opened(tmp_path) as spool:
+        await filled(spool)
+    path = tmp_path / "spool.db"
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+    async with opened(tmp_path, 7.0) as spool:
+        assert spool.found.mended is not None
+        assert (spool.found.mended.parcels, spool.found.mended.unreadable) == (0, True)
 
 
 def copies(folder: Path) -> list[Path]:

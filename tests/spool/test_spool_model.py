@@ -49,6 +49,7 @@ class Machine(RuleBasedStateMachine):
         self.kept: dict[str, Kept] = {}
         self.made: dict[str, int] = {}
         self.large: set[str] = set()
+        self.retried: dict[str, float] = {}
         self.spool = self.open()
 
     def open(self) -> SqliteSpool:
@@ -112,6 +113,8 @@ class Machine(RuleBasedStateMachine):
         ids = [identifier for identifier, kept in self.kept.items() if kept.part.lane == lane]
         changed = [identifier for identifier in ids if self.altered(identifier, action, now)]
         assert self.run(self.spool.alter(Query(lane=lane), action, now)) == len(changed)
+        if action in {Action.RETRY, Action.RELEASE} and self.queued(lane):
+            self.retried[lane] = now
 
     def altered(self, identifier: str, action: Action, now: float) -> bool:
         """Do it to the model; whether it was done."""
@@ -142,8 +145,9 @@ class Machine(RuleBasedStateMachine):
         """Every lease ends; nothing else changes."""
         self.run(self.spool.close())
         self.spool = self.open()
-        assert (self.spool.found.rubbish, self.spool.found.missing) == (0, frozenset())
+        assert (self.spool.found.rubbish, self.spool.found.missing) == (0, ())
         assert len(contents(self.folder)) == len(self.large & {kept.mail for kept in self.kept.values()})
+        self.retried.clear()
         leased = [kept for kept in self.kept.values() if kept.lease]
         assert self.spool.found.leases == len(leased)
         for kept in leased:
@@ -157,7 +161,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_agenda_is_that_of_the_queued(self) -> None:
         lanes = {kept.part.lane for kept in self.kept.values() if kept.state is State.QUEUED}
-        due = tuple(Lane(lane, self.queued(lane)[0].part.due) for lane in sorted(lanes))
+        due = tuple(Lane(lane, self.queued(lane)[0].part.due, self.retried.get(lane)) for lane in sorted(lanes))
         assert self.run(self.spool.agenda()) == due
 
     def queued(self, lane: str) -> list[Kept]:

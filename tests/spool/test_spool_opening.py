@@ -13,12 +13,17 @@ import apsw
 import pytest
 from spool_parts import contents, contents_now, everything, mail, opened, posting
 
+from relay.spool import reading
 from relay.spool.interface import Action, Query
 from relay.spool.lock import Lock, holder
 from relay.spool.opening import Opening
 from relay.spool.schema import MIGRATIONS
 from relay.spool.sqlite import open_spool, share_spool
 from relay.spool.trouble import SpoolRefused, SpoolTrouble
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def version(path: Path, number: int, application: int | None = None) -> None:
@@ -78,17 +83,6 @@ def test_a_relay_that_starts_while_somebody_asks_tries_again(tmp_path: Path, mon
     lock.release()
 
 
-async def test_a_spool_without_its_folder_is_not_mended_behind_a_relay_s_back(tmp_path: Path) -> None:
-    """A queue command makes nothing that the relay's user could be locked out of."""
-    async with opened(tmp_path):
-        pass
-    (tmp_path / "spool.db.contents").rmdir()
-
-    with pytest.raises(SpoolRefused, match=r"spool\.db\.contents is missing: start the relay once"):
-        share_spool(Opening(tmp_path / "spool.db"))
-    assert not (tmp_path / "spool.db.contents").exists()
-
-
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     """However it ends: the next relay needs no repair."""
     code = f"""if True:
@@ -138,13 +132,14 @@ async def test_files_that_no_mail_needs_are_removed_and_missing_ones_named(tmp_p
     async with opened(tmp_path) as spool:
         for _ in range(2):
             await spool.put(posting(mail(b"x" * 5000)))
+        owners = reading.files(spool._writer._ledger.connection)
     folder, (kept, lost) = tmp_path / "spool.db.contents", contents(tmp_path)
     (folder / "0123.part").write_bytes(b"half")
     (folder / "4567").write_bytes(b"whole, but its row was not committed")
     (folder / lost).unlink()
 
     async with opened(tmp_path) as spool:
-        assert (spool.found.rubbish, spool.found.missing) == (2, frozenset({lost}))
+        assert (spool.found.rubbish, spool.found.missing) == (2, (owners[lost],))
         assert contents(tmp_path) == [kept]
 
 
@@ -206,7 +201,9 @@ def test_what_is_no_database_is_not_touched(tmp_path: Path) -> None:
     path.write_bytes(theirs)
 
     assert "is not a spool" in refusal(path)
+    assert "is not a spool" in refusal(path), "nor when it is started again and again"
     assert path.read_bytes() == theirs
+    assert not (tmp_path / "spool.db.contents").exists()
 
 
 def test_a_folder_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
@@ -222,6 +219,28 @@ async def test_a_file_that_was_made_and_not_finished_is_a_new_one(tmp_path: Path
         await spool.put(posting(mail()))
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["empty", "begun"])
+def test_a_file_that_no_relay_has_finished_is_told_as_that(tmp_path: Path, *, begun: bool) -> None:
+    """It is of no version, and no older one."""
+    path = tmp_path / "spool.db"
+    path.touch(0o600)
+    if begun:
+        connection = apsw.Connection(str(path))
+        connection.pragma("journal_mode", "wal")
+        connection.close()
+
+    with pytest.raises(SpoolRefused, match="has nothing in it yet, no relay has finished making it"):
+        share_spool(Opening(path))
+
+
+def test_a_file_that_cannot_be_opened_is_told_with_the_reason(tmp_path: Path) -> None:
+    """SQLite says only that it is unable to."""
+    (tmp_path / "spool.db").mkdir()
+
+    with pytest.raises(SpoolTrouble, match=r"Is a directory: '.*spool\.db'"):
+        share_spool(Opening(tmp_path / "spool.db"))
+
+
 async def test_an_older_file_is_brought_to_this_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one step, with what is in it; a queue command does not do it behind a relay's back."""
     async with opened(tmp_path) as spool:
@@ -229,7 +248,7 @@ async def test_an_older_file_is_brought_to_this_version(tmp_path: Path, monkeypa
     newer = (*MIGRATIONS, "ALTER TABLE mails ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
     monkeypatch.setattr("relay.spool.schema.MIGRATIONS", newer)
 
-    with pytest.raises(SpoolRefused, match=r"older version .* start the relay once"):
+    with pytest.raises(SpoolRefused, match=r"older version .* restart the relay once"):
         share_spool(Opening(tmp_path / "spool.db"))
     async with opened(tmp_path) as spool:
         assert len(await everything(spool)) == 1
@@ -279,3 +298,16 @@ async def test_a_queue_command_works_without_the_relay(tmp_path: Path) -> None:
     command = share_spool(Opening(tmp_path / "spool.db"))
     assert await command.alter(Query(), Action.HOLD, 0.0) == 1
     await command.close()
+
+
+async def test_a_spool_of_another_user_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that root starts by hand would leave files there that the real one cannot read."""
+    async with opened(tmp_path):
+        pass
+    before = names(tmp_path)
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+
+    with pytest.raises(SpoolRefused, match=rf"belongs to user {me}, and this is user {me + 1}: run the relay as"):
+        open_spool(Opening(tmp_path / "spool.db"), 0.0)
+    assert names(tmp_path) == before
