@@ -42,6 +42,7 @@ LAYERS = {
     # 3: the story of a message
     "relay.intake": 3,
     "relay.delivery.acceptance": 3,
+    "relay.delivery.claims": 3,
     "relay.delivery.courier": 3,
     "relay.delivery.healing": 3,
     "relay.delivery.leases": 3,

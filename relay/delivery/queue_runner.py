@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from relay import replies
+from relay.delivery.claims import Claims
 from relay.delivery.courier import Courier
 from relay.delivery.healing import against_the_rules, finished
 from relay.delivery.holds import Holds
@@ -26,17 +26,15 @@ from relay.delivery.settlement import STOPPED, Settlement
 from relay.errors import Rejection
 from relay.model import Cause, Deferred, Delivered, Identity, Outcome, Parcel
 from relay.observe.log import Journal
-from relay.policy.lanes import identity_of, lane_below
+from relay.policy.lanes import lane_below
 from relay.policy.retrying import refuses_identity
 from relay.policy.rulebook import RuleBook
-from relay.spool.interface import Lane, Query, Spool, Spooled, State
+from relay.spool.interface import Query, Spool, Spooled, State
 from relay.spool.trouble import SpoolTrouble
 
 SOONEST_S: Final = 0.01
 POLL_S: Final = 2.0  # how soon what a queue command has changed is noticed
 STAY_S: Final = 300.0  # how long a parcel waits for its turn before it is given back
-BATCH: Final = 32  # parcels of one lane that are claimed ahead
-MOST: Final = 512  # of all lanes together, but for one of each
 
 
 class _CalledOffError(Exception):
@@ -67,9 +65,7 @@ class QueueRunner:
         leases.claimed_again = self._claimed_again
         self._holds = Holds()
         self._lines = Lines(self._holds)
-        self._claimed: Counter[str] = Counter()  # by lane: parcels whose turn has not come
-        self._retried: dict[str, float] = {}  # by lane: when operators asked for a retry, as far as we have heard
-        self._more: set[str] = set()  # lanes that had more than there were places for
+        self._claims = Claims(self._holds)
         self._room = MemoryRoom()
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_air: dict[asyncio.Task[None], Flight] = {}
@@ -147,30 +143,20 @@ class QueueRunner:
         if self._book.dry_run or self._ending:
             return POLL_S
         now, agenda = self._wall(), await self._spool.agenda()
-        self._more.intersection_update(lane.name for lane in agenda)
-        self._hear_operators(agenda)
-        due = [lane.name for lane in agenda if lane.due <= now and self._may_be_claimed(lane.name)]
+        due = self._claims.due(agenda, now, self._clock.now())
         await asyncio.gather(*(self._claim(lane, now, len(due)) for lane in due))
         self._line_up()
         later = [lane.due - now for lane in agenda if lane.due > now]
         steady = self._clock.now()
         return max(min([POLL_S, *later, self._holds.next_opening(steady) - steady]), SOONEST_S)
 
-    def _hear_operators(self, agenda: Sequence[Lane]) -> None:
-        """Mail of which a retry was asked for since we last looked asks SES at once, even if it is held."""
-        retried = {lane.name: lane.retried for lane in agenda if lane.retried is not None}
-        for lane, at in retried.items():
-            if at != self._retried.get(lane):
-                self._holds.hasten(lane, self._clock.now())
-        self._retried = retried
-
     async def _claim(self, lane: str, now: float, lanes: int) -> None:
-        limit = self._places(lane, lanes)
+        limit = self._claims.places(lane, lanes)
         if limit <= 0:
             return
         until = now + LEASE_S
         claimed = await self._spool.claim(lane, now, until, limit)
-        (self._more.add if len(claimed) == limit else self._more.discard)(lane)
+        self._claims.claimed(lane, all_places=len(claimed) == limit)
         for parcel in claimed:
             self._take_up(parcel, until)
 
@@ -178,22 +164,13 @@ class QueueRunner:
         """Work on a parcel that has been claimed, unless that is being done already."""
         lease, lane = self._leases.take(parcel, until), parcel.part.lane
         if lease is not None:
-            self._claimed[lane] += 1
+            self._claims.ahead(lane)
             self._line(lease, lane)
 
     def _claimed_again(self, parcel: Spooled, until: float) -> None:
         """A parcel came back before its old work had quite ended."""
         self._take_up(parcel, until)
         self.wake()
-
-    def _places(self, lane: str, lanes: int) -> int:
-        """How many more parcels of a lane may be claimed; of one that is held only the one that is to ask."""
-        most = 1 if self._holds.is_held(lane) else max(1, min(BATCH, MOST // lanes))
-        return most - self._claimed[lane]
-
-    def _may_be_claimed(self, lane: str) -> bool:
-        """Not while it is held; but what waits at the top of an identity is sorted then, for one that may ask."""
-        return lane == identity_of(lane) or self._holds.opens_at(lane) <= self._clock.now()
 
     def _line(self, lease: Lease, lane: str) -> None:
         """Route a claimed parcel by the rules of now."""
@@ -226,10 +203,7 @@ class QueueRunner:
 
     def _no_longer_ahead(self, lane: str) -> None:
         """One of the parcels that were claimed ahead is in its turn, or gone."""
-        self._claimed[lane] -= 1
-        if not self._claimed[lane]:
-            del self._claimed[lane]
-        if lane in self._more and self._claimed[lane] <= BATCH // 2:
+        if self._claims.no_longer_ahead(lane):
             self.wake()
 
     # One parcel

@@ -182,6 +182,6 @@ def no_leaks(scene: Scene) -> None:
     """Whatever happened, nothing is counted that is not there."""
     runner = scene.runner
     assert (len(scene.leases), runner._tasks, runner._in_air, len(runner._lines)) == (0, set(), {}, 0)
-    assert not runner._claimed.total()
+    assert not len(runner._claims)
     assert not runner._lines._at_gate.total()
     assert runner._room._taken == 0

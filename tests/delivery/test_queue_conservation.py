@@ -162,7 +162,7 @@ def test_everybody_is_delivered_or_dead_or_was_refused_and_nobody_twice(seed: in
         assert not [to for to in everybody - life.refused if record.perhaps[to] > 3]
         assert not [to for to in dead if record.yes[to]]
         assert not [to for to in dead if to not in record.never and record.perhaps[to] < 3]
-        assert (len(scene.leases), scene.runner._claimed.total(), scene.runner._lines._at_gate.total()) == (0, 0, 0)
+        assert (len(scene.leases), len(scene.runner._claims), scene.runner._lines._at_gate.total()) == (0, 0, 0)
         assert {one.state for one in await scene.parcels()} <= {State.DEAD}
 
     run(story())

@@ -22,7 +22,8 @@ from queue_scene import (
     of,
 )
 
-from relay.delivery.queue_runner import BATCH, MOST, POLL_S
+from relay.delivery.claims import BATCH, MOST
+from relay.delivery.queue_runner import POLL_S
 from relay.model import Deferred, Outcome, Parcel
 from relay.policy.lanes import identity_of, lane_below
 from relay.policy.retrying import PROBES

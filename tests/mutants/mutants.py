@@ -991,8 +991,8 @@ QUEUE = (
     ),
     Mutant(
         "places in line leak",
-        "relay/delivery/queue_runner.py",
-        "        self._claimed[lane] -= 1\n",
+        "relay/delivery/claims.py",
+        "        self._ahead[lane] -= 1\n",
         "",
         ("tests/delivery/test_queue_runner.py::test_what_is_due_goes_the_oldest_first",),
     ),
@@ -1142,9 +1142,9 @@ HOLDS = (
     ),
     Mutant(
         "what is held is not sorted",
-        "relay/delivery/queue_runner.py",
-        "return lane == identity_of(lane) or self._holds.opens_at(lane) <= self._clock.now()",
-        "return self._holds.opens_at(lane) <= self._clock.now()",
+        "relay/delivery/claims.py",
+        "return lane == identity_of(lane) or self._holds.opens_at(lane) <= steady",
+        "return self._holds.opens_at(lane) <= steady",
         (f"{RUNNER_HOLDS}::test_mail_that_ses_takes_gets_its_turn_to_ask_however_much_other_is_older",),
     ),
     Mutant(
@@ -1177,8 +1177,8 @@ HOLDS = (
     ),
     Mutant(
         "many that are held slow down those that are not",
-        "relay/delivery/queue_runner.py",
-        "if lane.due <= now and self._may_be_claimed(lane.name)]",
+        "relay/delivery/claims.py",
+        "if lane.due <= now and self._may_be_claimed(lane.name, steady)]",
         "if lane.due <= now]",
         (RUNNER_HOLDS,),
     ),
@@ -1275,7 +1275,7 @@ HOLDS = (
     ),
     Mutant(
         "a retry waits for the next probe",
-        "relay/delivery/queue_runner.py",
+        "relay/delivery/claims.py",
         "if at != self._retried.get(lane):",
         "if False:",
         (f"{RUNNER_HOLDS}::test_a_retry_lets_held_mail_ask_at_once_and_all_of_it_go_when_ses_takes_it",),
