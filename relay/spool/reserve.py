@@ -50,7 +50,8 @@ class Reserve:
                 connection.execute("ROLLBACK")
             raise
         self._ahead = self._ahead or self._is_to_spare(2 * AHEAD)  # it is rounded up
-        with contextlib.suppress(apsw.FullError):  # of what grew before there was a reserve
+        # There is no room for what grew before there was a reserve, or a queue command is folding it
+        with contextlib.suppress(apsw.FullError, apsw.BusyError):
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self.lengthen(connection)
 

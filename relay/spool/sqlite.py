@@ -241,7 +241,7 @@ class SqliteSpool:
         self._files.shutdown()
         self._reader.submit(self._stop_looking).result()
         self._reader.shutdown()
-        self._writer.close()
+        self._writer.close(fold=self._lock is not None)
         if self._lock is not None:
             self._lock.release()
 

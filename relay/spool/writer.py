@@ -55,7 +55,7 @@ class Writer:
         self._steps: deque[Step] = deque()
         self._under_way: Sequence[Step] = ()
         self._changed = threading.Condition()
-        self._ending = False
+        self._ending, self._fold_at_end = False, True
         self._log_pages = 0
         self._ledger.connection.set_wal_hook(self._logged)
         self.folded: Callable[[apsw.Connection], None] = lambda _connection: None  # called after each folding
@@ -105,10 +105,10 @@ class Writer:
             steps = [*self._under_way, *([self._steps[0]] if self._steps else [])]
         return max((self._clock() - step.since for step in steps if not step.future.done()), default=0.0)
 
-    def close(self) -> None:
-        """Do what was handed in, then end; the log is folded into the file."""
+    def close(self, *, fold: bool = True) -> None:
+        """Do what was handed in, then end; the log is folded into the file, but by whoever only shares it."""
         with self._changed:
-            self._ending = True
+            self._ending, self._fold_at_end = True, fold
             self._changed.notify()
         self._thread.join()
 
@@ -121,9 +121,10 @@ class Writer:
                 self._commit(steps)
             self._under_way = ()
             self._fold()
-        with contextlib.suppress(apsw.Error):  # a disk that fails now leaves the log, which the next start reads
-            self._ledger.connection.set_busy_timeout(0)
-            self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if self._fold_at_end:
+            with contextlib.suppress(apsw.Error):  # a disk that fails now leaves the log, which the next start reads
+                self._ledger.connection.set_busy_timeout(0)
+                self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._ledger.connection.close(True)
 
     def _next(self) -> list[Step]:
@@ -177,6 +178,8 @@ class Writer:
         try:
             self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self.folded(self._ledger.connection)
+        except apsw.BusyError:
+            pass  # a queue command is folding it at this moment
         except apsw.Error as error:
             self._note(trouble(error))
 

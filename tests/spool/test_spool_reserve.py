@@ -9,15 +9,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
-from spool_parts import LATER, NEVER, Disk, everything, mail, opened, posting, watched_disk
+from spool_parts import EVERYTHING, LATER, NEVER, Disk, everything, mail, opened, posting, watched_disk
 
 from relay.model import Reply
-from relay.spool import reserve
-from relay.spool.interface import Part, Spooled
+from relay.spool import reserve, writer
+from relay.spool.interface import Action, Part, Spooled
+from relay.spool.opening import Opening
 from relay.spool.reserve import AHEAD, FREE_PAGES, LOG_ROOM
-from relay.spool.sqlite import SqliteSpool
+from relay.spool.sqlite import SqliteSpool, share_spool
 from relay.spool.trouble import Kind, SpoolTrouble
 
 WAITING = 500
@@ -178,6 +181,50 @@ async def test_the_log_keeps_its_length_while_the_relay_runs(tmp_path: Path) -> 
     assert log_bytes(tmp_path) == 0
     async with opened(tmp_path) as spool:
         assert len(await everything(spool)) == 80
+
+
+async def test_a_queue_command_leaves_the_log_its_length(tmp_path: Path) -> None:
+    """Whatever it does; on a disk that is full it could not be made that long again."""
+    async with opened(tmp_path) as spool:
+        await spool.make_room()
+        await spool.put(posting(mail()))
+        command = share_spool(Opening(tmp_path / "spool.db"))
+        assert await command.alter(EVERYTHING, Action.HOLD, 1.0) == 1
+        await command.close()
+
+        assert log_bytes(tmp_path) == LOG_ROOM
+
+
+class Folded:
+    """A connection to a file whose log somebody else is folding."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self.tried = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def wal_checkpoint(self, **_: Any) -> None:
+        self.tried += 1
+        raise apsw.BusyError("database is locked")
+
+
+async def test_whoever_else_folds_the_log_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue command does that now and then: mail is taken meanwhile."""
+    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 1)
+    async with opened(tmp_path) as spool:
+        ledger = spool._writer._ledger
+        whole, folded = ledger.connection, Folded(ledger.connection)
+        ledger.connection = folded  # type: ignore[assignment]  # it is one, but for that
+        await spool.make_room()
+        await spool.put(posting(mail()))
+        await spool.probe(1.0)
+        standing = spool.standing
+        ledger.connection = whole
+
+    assert folded.tried >= 2
+    assert standing.trouble is None
 
 
 async def test_there_are_free_pages_again_when_mail_has_used_them(tmp_path: Path) -> None:
