@@ -28,6 +28,7 @@ WATCH = "tests/delivery/test_spool_watch.py"
 RELOAD_SPOOL = f"{RELOADS}::test_a_spool_that_is_not_there_before_a_restart_changes_nothing"
 CERTIFICATES = "tests/settings/test_settings_certificates.py"
 SETTLEMENT = "tests/delivery/test_settlement.py"
+RESERVE = "tests/spool/test_spool_reserve.py"
 PACE = "tests/delivery/test_pace.py"
 RUNNER_HOLDS = "tests/delivery/test_queue_runner_holds.py"
 ENDLESS_SENDERS = "tests/delivery/test_holds.py::test_endless_senders_take_no_endless_room"
@@ -1232,18 +1233,39 @@ HOLDS = (
         ("tests/spool/test_spool_contents.py::test_changed_bytes_are_never_handed_out",),
     ),
     Mutant(
-        "a full disk stops deliveries",
+        "the log has no room before it needs it",
         "relay/spool/reserve.py",
         "            self._take_log()\n",
         "",
-        ("tests/spool/test_spool_reserve.py::test_a_full_disk_stops_no_delivery",),
+        (f"{RESERVE}::test_the_log_keeps_its_length_while_the_relay_runs",),
+    ),
+    Mutant(
+        "a full disk stops deliveries",
+        "relay/spool/reserve.py",
+        "self._ahead = self._ahead or self._is_to_spare(2 * AHEAD)",
+        "self._ahead = False",
+        (f"{RESERVE}::test_a_full_disk_stops_no_delivery",),
+    ),
+    Mutant(
+        "a queue command cuts the log",
+        "relay/spool/sqlite.py",
+        "fold=self._lock is not None",
+        "fold=True",
+        (f"{RESERVE}::test_a_queue_command_leaves_the_log_its_length",),
+    ),
+    Mutant(
+        "a queue command that folds the log is trouble",
+        "relay/spool/writer.py",
+        "        except apsw.BusyError:\n",
+        "        except apsw.FullError:\n",
+        (f"{RESERVE}::test_whoever_else_folds_the_log_is_no_trouble",),
     ),
     Mutant(
         "bounces take the last room from deliveries",
         "relay/spool/reserve.py",
         "< _FLOOR_PAGES:\n",
         "< 0:\n",
-        ("tests/spool/test_spool_reserve.py::test_the_last_room_is_kept_for_deliveries",),
+        (f"{RESERVE}::test_the_last_room_is_kept_for_deliveries",),
     ),
     Mutant(
         "what waits for SES to be well again waits for hours",
