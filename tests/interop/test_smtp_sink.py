@@ -25,7 +25,7 @@ TEMPORARY: dict[tuple[str, ...], tuple[str, str]] = {
     ("-q", "connect"): ("4.4.2", "network"),
     ("-f", "ehlo"): ("4.0.0", "unavailable"),
     ("-e",): ("4.0.0", "unavailable"),
-    ("-a",): ("4.4.2", "other"),
+    ("-a",): ("4.4.2", "not_ses"),
     ("-r", "auth"): ("4.0.0", "unavailable"),
     ("-f", "auth", *HARD): ("4.3.5", "credentials"),
     ("-r", "mail"): ("4.0.0", "unavailable"),
