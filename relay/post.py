@@ -29,7 +29,7 @@ from relay.policy.rulebook import RuleBook
 from relay.policy.spool_notices import News
 from relay.settings.model import Settings
 from relay.settings.sections import Spool as SpoolSettings
-from relay.spool.opening import Found, Opening, folder
+from relay.spool.opening import Before, Found, Opening, folder
 from relay.spool.sqlite import SqliteSpool, open_spool
 
 
@@ -101,19 +101,37 @@ def open_post(settings: SpoolSettings, schedule: Schedule, journal: Journal) -> 
     found = spool.found
     if found.mended is not None:
         log_mended(found.mended, journal)
+    _log_before(found.before, str(settings.path), journal)
     journal.spool_opened(
-        str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=found.missing, aside=found.aside
-    )
+        str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=found.missing, aside=found.aside,
+        kept=found.kept,
+    )  # fmt: skip
     return spool
+
+
+def _log_before(before: Before, path: str, journal: Journal) -> None:
+    """Say what was wrong with the files before they were opened."""
+    if before.database_gone:
+        journal.spool_database_missing(path, before.old_log, rebuilt=before.rebuilt)
+    if before.log_gone:
+        journal.spool_log_missing(path)
+    if before.damaged_log is not None:
+        journal.spool_log_damaged(path, before.damaged_log)
 
 
 def found_news(found: Found, path: Path) -> list[News]:
     """What the postmaster must know of the state in which a start found the spool."""
-    news = []
+    news, before = [], found.before
+    aside = str(found.aside) if found.aside else None
+    if before.damaged_log is not None:
+        news.append(spool_notices.log_damaged(str(before.damaged_log)))
+    if before.log_gone:
+        news.append(spool_notices.log_missing(f"{path}-wal", aside))
+    if before.database_gone:
+        old_log = str(before.old_log) if before.old_log else None
+        news.append(spool_notices.database_missing(aside, old_log, rebuilt=before.rebuilt))
     if found.mended is not None:
         news.append(mended_news(found.mended, found.aside))
-    elif found.aside is not None:
-        news.append(spool_notices.database_missing(str(found.aside)))
     if found.missing:
         news.append(spool_notices.contents_missing(found.missing, str(folder(path))))
     return news

@@ -29,6 +29,7 @@ NOT_FROM_PROXIES = Reply(421, "4.7.0", "No PROXY header is believed here, closin
 LOGIN_TROUBLE = Reply(454, "4.7.0", "Logins cannot be checked at the moment, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another message")
 SENDING_AT_LIMIT = Reply(451, "4.4.5", "The relay sends as fast as it may, please try again")
+MESSAGE_DAMAGED = Reply(451, "4.3.0", "The copy of the message in the relay's queue is damaged or missing")
 SES_GIVES_NO_ANSWERS = Reply(451, "4.4.1", "Amazon SES gives no answers at the moment")
 SPOOL_FULL = Reply(452, "4.3.1", "The relay has no room for more mail, please try again later")
 SPOOL_FAILING = Reply(451, "4.3.0", "The relay cannot store mail at the moment, please try again later")

@@ -1,8 +1,8 @@
 """What damage has left beside a spool: files that nobody needs but a person who looks for lost mail.
 
 A spool that is mended keeps its old file (`damaged`) and writes what is left of mails that are not whole (`lost`);
-contents that no mail of the new file has are put aside (`missing`, or with the old file). Only their names and sizes
-are read here.
+contents that no mail of the new file has are put aside (`missing`, `without-log`, or with the old file). Only their
+names and sizes are read here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from relay.cli.wording import size
 
-_KINDS: Final = ("damaged", "lost", "missing")
-_PARTS: Final = re.compile(r"(-wal|-shm|\.contents)$")  # of one damaged spool
+_KINDS: Final = ("damaged", "lost", "missing", "without-log")
+_PARTS: Final = re.compile(r"(-wal|-shm|-log|\.contents)$")  # of one damaged spool
 
 
 @dataclass(frozen=True, slots=True)

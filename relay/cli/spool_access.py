@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 PAGE: Final = 500  # parcels in memory, and in one step of the spool's writer
 _HINTS: Final = {
-    Kind.UNTRUSTED: "; a relay mends a damaged spool when it starts",
+    Kind.UNTRUSTED: "; a relay mends a damaged spool when it starts, or as soon as it meets the damage",
     Kind.FULL: "; make room on its disk",
     Kind.FAILING: "",
     Kind.DAMAGED: "",

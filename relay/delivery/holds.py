@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from relay.model import Deferred, Parcel
-from relay.policy.lanes import identity_of, words_of
+from relay.policy.lanes import identity_of, is_below, words_of
 from relay.policy.retrying import PROBES
 from relay.policy.suspension import Suspension
 
@@ -87,9 +87,13 @@ class Holds:
         return released
 
     def hasten(self, lane: str, now: float) -> None:
-        """Somebody thinks that SES takes mail of this lane again: a message may ask at once."""
-        for hold in self._of(lane):
-            hold.suspension.hasten(now)
+        """Somebody thinks that SES takes mail of this lane again: a message of it, and of each below, may ask at once.
+
+        Of those below since what was refused before its sender was held may still stand in the lane of its identity.
+        """
+        for word, hold in self._holds.items():
+            if is_below(word, lane) or word in words_of(lane):
+                hold.suspension.hasten(now)
 
     def unknown(self, lane: str, parcel: Parcel) -> None:
         """An attempt says nothing about it: another parcel may ask."""

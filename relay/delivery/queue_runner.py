@@ -26,11 +26,11 @@ from relay.delivery.settlement import STOPPED, Settlement
 from relay.errors import Rejection
 from relay.model import Cause, Deferred, Delivered, Identity, Outcome, Parcel
 from relay.observe.log import Journal
-from relay.policy.lanes import lane_below
+from relay.policy.lanes import identity_of, lane_below
 from relay.policy.retrying import refuses_identity
 from relay.policy.rulebook import RuleBook
 from relay.spool.interface import Query, Spool, Spooled, State
-from relay.spool.trouble import SpoolTrouble
+from relay.spool.trouble import Kind, SpoolTrouble
 
 SOONEST_S: Final = 0.01
 POLL_S: Final = 2.0  # how soon what a queue command has changed is noticed
@@ -106,7 +106,8 @@ class QueueRunner:
         if isinstance(outcome, Delivered):
             for lane in self._holds.taken(origin):
                 self._journal.released(lane)
-                self.wake()
+                if not self._ending:
+                    self._start(self._recall(identity_of(lane)))
         elif refuses_identity(outcome, parcel.sender, parcel.recipients):
             reason = Deferred(outcome.reply, outcome.cause, outcome.detail)
             for lane in self._holds.refused(origin, parcel, reason, self._clock.now(), self._clock.chance()):
@@ -117,6 +118,12 @@ class QueueRunner:
                 self._start(self._settlement.tell_of_refusal(parcel.identity, reason))
         else:
             self._holds.unknown(origin, parcel)
+
+    async def _recall(self, identity: str) -> None:
+        """SES takes mail of an identity again: what it has refused goes before all that came later."""
+        with contextlib.suppress(SpoolTrouble):  # then it comes at its own time
+            await self._spool.recall(identity, self._wall())
+        self.wake()
 
     def give_back_old(self) -> None:
         """Let go of what has waited in line for long, so that lifetimes and warnings reach it."""
@@ -231,12 +238,20 @@ class QueueRunner:
         except _CalledOffError:
             return None
         except SpoolTrouble as trouble:
-            return Deferred(replies.INTERNAL, Cause.OUR_FAULT, f"its content cannot be read: {trouble}")
+            return self._unreadable(flight.lease.parcel, trouble)
         except Exception as error:  # noqa: BLE001 - one odd message must not stop the queue
             self._journal.internal_error(flight.parcel.id, error)
             return Deferred(replies.INTERNAL, Cause.OUR_FAULT, "see internal_error")
         finally:
             room.leave()
+
+    def _unreadable(self, spooled: Spooled, trouble: SpoolTrouble) -> Deferred:
+        """It may be put back, or read when the disk is well."""
+        is_damaged = trouble.kind is Kind.DAMAGED
+        if is_damaged and not self._ending:
+            self._start(self._settlement.tell_of_damage(spooled, trouble.detail))
+        reply = replies.MESSAGE_DAMAGED if is_damaged else replies.INTERNAL
+        return Deferred(reply, Cause.OUR_FAULT, f"its content cannot be read: {trouble}")
 
     async def _prepare(self, flight: Flight, room: Stay) -> Parcel | Outcome:
         """Its turn has come: read the message, and finish it by the rules of now."""

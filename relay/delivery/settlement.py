@@ -20,7 +20,7 @@ from relay.delivery.leases import Lease
 from relay.delivery.pace import Clock
 from relay.model import Buffer, Cause, Deferred, Delivered, Envelope, Failed, Identity, Outcome
 from relay.observe.log import Journal
-from relay.policy import bounces, notices
+from relay.policy import bounces, notices, spool_notices
 from relay.policy.bounces import Fate, Report
 from relay.policy.letters import Letter, Letterhead
 from relay.policy.retrying import Again, GiveUp, History, Schedule, decide, is_late
@@ -146,6 +146,15 @@ class Settlement:
         self._told_of[identity] = now
         lines = [line.format(identity=identity, reply=reason.reply) for line in _REFUSED]
         await self.tell(f"Amazon SES refuses mail of {identity}", lines, identity)
+
+    async def tell_of_damage(self, parcel: Spooled, detail: str) -> None:
+        """The message of a mail is damaged or gone: tell the log and the postmaster, once."""
+        if parcel.mail in self._told_of:
+            return
+        self._told_of[parcel.mail] = self._clock.now()
+        self._journal.content_damaged(parcel.mail, detail)
+        news = spool_notices.content_damaged(parcel.mail, detail, _at(parcel.since + self.terms.schedule.lifetime))
+        await self.tell(news.subject, news.lines, parcel.mail)
 
     async def tell(self, subject: str, lines: Sequence[str], about: str = "spool") -> bool:
         """Write to the postmaster, if there is one; `lines` are paragraphs. False when the disk does not take it."""

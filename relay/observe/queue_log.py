@@ -28,14 +28,34 @@ class QueueLog:
 
     # The spool's file
 
-    def spool_opened(self, path: str, *, leases: int, rubbish: int, missing: Sequence[str], aside: Path | None) -> None:
+    def spool_opened(
+        self, path: str, *, leases: int, rubbish: int, missing: Sequence[str], aside: Path | None, kept: int = 0
+    ) -> None:
         """The spool is open: so many leases of an earlier relay were ended, files removed, mails found without content.
 
-        `aside`: where the files are that belong to no mail of a new or mended database; they may be mail that is lost.
+        `kept`: files that belong to no mail, and are not old enough to be removed. `aside`: where such files are of a
+        new or mended database; they may be mail that is lost.
         """
         fields: dict[str, Any] = {"leases_ended": leases, "contents_missing": len(missing), **_by_name(missing)}
         fields |= {"files_removed": rubbish} if aside is None else {"files_put_aside": rubbish, "aside": str(aside)}
+        fields |= {"files_kept": kept} if kept else {}
         (self._log.error if missing or aside else self._log.info)(Event.SPOOL_OPENED, path=path, **fields)
+
+    def spool_database_missing(self, path: str, old_log: Path | None, *, rebuilt: bool) -> None:
+        """There was a spool, but its database was removed or emptied; its log, where there was one, is `old_log` now.
+
+        `rebuilt`: a new database was made of that log.
+        """
+        fields = {} if old_log is None else {"old_log": str(old_log), "rebuilt": rebuilt}
+        self._log.error(Event.SPOOL_DATABASE_MISSING, path=path, **fields)
+
+    def spool_log_missing(self, path: str) -> None:
+        """The database was there without its log: mail that stood only in it is lost."""
+        self._log.error(Event.SPOOL_LOG_MISSING, path=path)
+
+    def spool_log_damaged(self, path: str, kept: Path) -> None:
+        """The log was damaged and is mended; as it was it is `kept`."""
+        self._log.error(Event.SPOOL_LOG_DAMAGED, path=path, old_log=str(kept))
 
     def spool_refused(self, reason: str) -> None:
         """The spool cannot be used: the relay ends."""
@@ -97,6 +117,10 @@ class QueueLog:
     def notice(self, mail: str, about: str, recipient: str, subject: str) -> None:
         """The relay writes to a sender or to the postmaster: a bounce, a warning, trouble."""
         self._log.info(Event.NOTICE, id=mail, about=about, recipient=self._hide(recipient), subject=subject)
+
+    def content_damaged(self, mail: str, detail: str) -> None:
+        """The message of a mail is not what was taken in: it is not sent."""
+        self._log.error(Event.CONTENT_DAMAGED, id=mail, detail=detail)
 
     def held(self, lane: str, reason: Deferred) -> None:
         """SES refuses mail in a row: that of the lane waits, and one message asks again every few minutes."""

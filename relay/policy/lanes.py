@@ -21,6 +21,11 @@ def identity_of(lane: str) -> str:
     return lane.partition(BELOW)[0]
 
 
+def is_below(lane: str, other: str) -> bool:
+    """Whether the other lane is the one above this."""
+    return lane.startswith(other + BELOW)
+
+
 def words_of(lane: str) -> tuple[str, ...]:
     """A lane and the one above it, if there is one."""
     identity = identity_of(lane)

@@ -2,7 +2,8 @@
 
 Guarantees: when `write` returns, the file is on disk under its name, complete and synced, and so is the name; a row
 may point to it then. A file that no row points to is rubbish, which `sweep` removes at the next start: a crash leaves
-at most that. Content is written in pieces, so that 40 MB need no second buffer, and never passes through the log.
+at most that, and yet it may be what is left of mail whose row somebody else has removed: a complete one is kept for
+`KEPT_S`. Content is written in pieces, so that 40 MB need no second buffer, and never passes through the log.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +22,18 @@ from relay.spool.schema import sync_folder
 
 # Measured (tests/bench/bench_spool.py): below, a row costs less than a file and its two syncs; above, a file does.
 BORDER_BYTES: Final = 128 * 1024
+KEPT_S: Final = 7 * 86_400.0  # for whoever finds out that yesterday's database was restored
 _PIECE: Final = 1024 * 1024
 _UNFINISHED: Final = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Of the files that nothing needs, how many were removed or put aside, how many kept; which of the needed lack."""
+
+    gone: int
+    kept: int
+    missing: list[str]
 
 
 class Bodies:
@@ -49,10 +62,16 @@ class Bodies:
             raise
         return name
 
-    def read(self, name: str) -> bytearray:
-        """What a file has; raises OSError."""
-        with (self.folder / name).open("rb", buffering=0) as file:
-            content = bytearray(os.fstat(file.fileno()).st_size)
+    def read(self, name: str, size: int | None = None) -> bytearray:
+        """What a file has; raises OSError, and ValueError, before anything is read, for one that has not this size."""
+        descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError(f"{self.folder / name} is no file")
+            if size is not None and found.st_size != size:
+                raise ValueError(f"it has {found.st_size} bytes and had {size}")
+            content = bytearray(found.st_size)
             view = memoryview(content)
             while view and (count := file.readinto(view)):
                 view = view[count:]
@@ -66,17 +85,23 @@ class Bodies:
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink()
 
-    def sweep(self, needed: Collection[str], aside: Path | None = None) -> tuple[int, list[str]]:
-        """Remove all files but these, or put them aside; how many there were, and which of the needed are missing."""
-        present = {entry.name for entry in os.scandir(self.folder)}
-        rubbish = present.difference(needed)
-        if aside is None:
-            self.remove(rubbish)
-        elif rubbish:
+    def sweep(self, needed: Collection[str], now: float, aside: Path | None = None) -> Swept:
+        """Remove all files but these, once they are old enough, or put them aside at once."""
+        present = {entry.name: entry.stat().st_mtime for entry in os.scandir(self.folder)}
+        missing = [name for name in needed if name not in present]
+        rest = present.keys() - set(needed)
+        if aside is not None:
+            self._put_aside(rest, aside)
+            return Swept(len(rest), 0, missing)
+        young = {name for name in rest if present[name] > now - KEPT_S and not name.endswith(_UNFINISHED)}
+        self.remove(rest - young)
+        return Swept(len(rest - young), len(young), missing)
+
+    def _put_aside(self, names: Collection[str], aside: Path) -> None:
+        if names:
             aside.mkdir(mode=0o700, exist_ok=True)
-            for name in rubbish:
-                (self.folder / name).rename(aside / name)
-        return len(rubbish), [name for name in needed if name not in present]
+        for name in names:
+            (self.folder / name).rename(aside / name)
 
     def _fill(self, path: Path, content: Buffer) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

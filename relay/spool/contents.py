@@ -29,7 +29,9 @@ def content_of(connection: apsw.Connection, bodies: Bodies, mail: str) -> Buffer
         return None
     file, content, size, expected = kept
     try:
-        found: Buffer | None = content if file is None else bodies.read(file)
+        found: Buffer | None = content if file is None else bodies.read(file, size)
+    except ValueError as reason:
+        raise SpoolTrouble(Kind.DAMAGED, str(reason)) from None
     except FileNotFoundError:
         if reading.content(connection, mail) is None:
             return None  # it was settled meanwhile

@@ -26,6 +26,8 @@ _BELIEVED_NO_MORE: Final = frozenset(
     }
 )
 
+_NO_JSON: Final = "malformed JSON"
+
 
 def trouble(error: Exception) -> SpoolTrouble:
     """An error in the spool's words; one that nobody expected is a failure like any other."""
@@ -36,6 +38,8 @@ def trouble(error: Exception) -> SpoolTrouble:
         kind = Kind.FULL
     elif isinstance(error, apsw.CorruptError | apsw.NotADBError) or _extended(error) in _BELIEVED_NO_MORE:
         kind = Kind.UNTRUSTED
+    elif str(error) == _NO_JSON and isinstance(error, apsw.SQLError):  # we write nothing else into those columns
+        return SpoolTrouble(Kind.UNTRUSTED, "a row cannot be read")
     return SpoolTrouble(kind, str(error))
 
 

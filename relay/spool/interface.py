@@ -245,6 +245,9 @@ class Spool(Protocol):
     async def hasten(self, latest: float) -> int:
         """Nothing that is queued is due later than that, for when the clock was set back; how many were."""
 
+    async def recall(self, lane: str, now: float) -> int:
+        """What SES has refused in a lane, or below, for its identity is due, for when it takes it again; how many."""
+
     async def forget(self, died_before: float) -> int:
         """Remove dead parcels that have been kept for long enough; how many."""
 

@@ -7,6 +7,7 @@ when the transaction is on disk, not before.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,25 +16,46 @@ from typing import Any, Final
 
 import apsw
 
-from relay.policy.retrying import LOST_APART_S
+from relay.policy.retrying import CONFIGURATION, LOST_APART_S
 from relay.spool.interface import Action, Part, Posting, Query, Spooled, State, Verdict
 from relay.spool.reading import JOINED, RETRIED, criteria
-from relay.spool.rows import ANSWERED_AT, COLUMNS, checksum, mail_values, part_values, spooled, verdict_text
+from relay.spool.rows import (
+    ANSWERED_AT,
+    CAUSE,
+    COLUMNS,
+    addressees,
+    believed,
+    checksum,
+    mail_values,
+    part_values,
+    spooled,
+    verdict_text,
+)
 
 _SLACK_PAGES: Final = 2000  # of 4 KiB: free pages that the file keeps, and the most that go back to the disk at once
 
 _MAIL: Final = """
-    INSERT INTO mails (id, arrived, client, sender, silent, size, parcels_made, file, checksum)
-    VALUES (:id, :arrived, :client, :sender, :silent, :size, :parcels_made, :file, :checksum)
+    INSERT INTO mails (id, arrived, client, sender, silent, size, parcels_made, file, checksum, parcels_left, seal)
+    VALUES (:id, :arrived, :client, :sender, :silent, :size, :parcels_made, :file, :checksum, :parcels_left,
+        :seal)
 """
 _PARCEL: Final = """
-    INSERT INTO parcels (mail, position, since, state, lane, due, ticket, recipients, attempts, lost, warned, last)
-    VALUES (:mail, :position, :since, :state, :lane, :due, :ticket, :recipients, :attempts, :lost, :warned, :last)
+    INSERT INTO parcels (mail, position, since, state, lane, due, ticket, recipients, attempts, lost, warned, last,
+        seal)
+    VALUES (:mail, :position, :since, :state, :lane, :due, :ticket, :recipients, :attempts, :lost, :warned, :last,
+        :seal)
 """
 _RETURN: Final = """
     UPDATE parcels SET ticket = 0, lane = :lane, due = :due, recipients = :recipients, attempts = :attempts,
-        lost = :lost, warned = :warned, last = :last WHERE number = :number
+        lost = :lost, warned = :warned, last = :last, seal = :seal WHERE number = :number
 """
+# Counted of mails that have several parcels, so that it shows when some are lost; older versions did not
+_SPLIT: Final = """
+    UPDATE mails SET parcels_made = parcels_made + :more,
+        parcels_left = ifnull(parcels_left + :more, (SELECT count(*) FROM parcels WHERE mail = :number))
+    WHERE number = :number
+"""
+_ADDRESSEES: Final = "INSERT OR IGNORE INTO addressees VALUES (?, ?)"
 # What SES may have is not sent again any sooner because somebody asks for it
 _SOON: Final = f"iif(lost > 0, max(:now, ifnull({ANSWERED_AT}, 0) + :apart), :now)"
 _ALTER: Final = {
@@ -81,14 +103,18 @@ class Ledger:
         """Take a mail and its parts in."""
         posting, mail = prepared.posting, prepared.posting.mail
         _check_parts(mail.envelope.recipients, posting.parts, whole=False)
-        values = mail_values(mail) | {"parcels_made": len(posting.parts), "file": prepared.file}
+        made, several = len(posting.parts), len(posting.parts) > 1
+        values = mail_values(mail, prepared.file)
+        values |= {"parcels_made": made, "parcels_left": made if several else None}
         values["checksum"] = checksum(mail.content) if prepared.checksum is None else prepared.checksum
         self.connection.execute(_MAIL, values)
         number = self.connection.last_insert_rowid()
         if prepared.file is None:
             self.connection.execute("INSERT INTO contents VALUES (?, ?)", (number, mail.content))
+        if several:
+            self.connection.execute(_ADDRESSEES, (number, addressees(posting.parts)))
         return tuple(
-            self._add((number, position), part, mail.arrived, State.QUEUED, posting.leased)
+            self._add((number, mail.id, position), part, mail.arrived, State.QUEUED, posting.leased)
             for position, part in enumerate(posting.parts, 1)
         )
 
@@ -136,11 +162,12 @@ class Ledger:
         mail, made, state = found
         _check_parts(parcel.part.recipients, parts, whole=True)
         first, *others = parts
-        self.connection.execute(_RETURN, part_values(first) | {"number": parcel.number})
+        self.connection.execute(_RETURN, part_values(first, parcel.mail) | {"number": parcel.number})
         for position, part in enumerate(others, made + 1):
-            self._add((mail, position), part, parcel.since, state, None)
+            self._add((mail, parcel.mail, position), part, parcel.since, state, None)
         if others:
-            self.connection.execute("UPDATE mails SET parcels_made = ? WHERE number = ?", (made + len(others), mail))
+            self.connection.execute(_SPLIT, {"number": mail, "more": len(others)})
+            self.connection.execute(_ADDRESSEES, (mail, addressees(parts)))  # those of its first split are all
         for notice in notices:
             self.put(notice)
         return True
@@ -192,16 +219,27 @@ class Ledger:
         self.connection.execute(sql, (latest, latest))
         return self.connection.changes()
 
+    def recall(self, lane: str, now: float) -> int:
+        """Bring forward what was refused for its identity, and is not leased; in the order of its age."""
+        where, values = criteria(Query(lane=lane, state=State.QUEUED))
+        found = f"SELECT p.number FROM {JOINED} WHERE {where} AND {CAUSE} IN (SELECT value FROM json_each(:refusals))"  # noqa: S608 - ours
+        sql = f"""UPDATE parcels SET due = min(since, :now)
+            WHERE number IN ({found}) AND ticket = 0 AND lost = 0 AND due > :now"""  # noqa: S608 - likewise
+        self.connection.execute(sql, values | {"now": now, "refusals": json.dumps(sorted(CONFIGURATION))})
+        return self.connection.changes()
+
     def mark(self, now: float) -> None:
         """Write that it is `now`, for the sake of writing."""
         self.connection.execute("INSERT OR REPLACE INTO marks VALUES ('probe', ?)", (now,))
 
-    def _add(self, place: tuple[int, int], part: Part, since: float, state: State, leased: float | None) -> Spooled:
-        """Make a parcel; `place` is its mail and its position there."""
+    def _add(
+        self, place: tuple[int, str, int], part: Part, since: float, state: State, leased: float | None
+    ) -> Spooled:
+        """Make a parcel; `place` is its mail, that one's id, and its position there."""
         ticket = next(self._tickets) if leased is not None else 0
         due = part.due if leased is None else leased
-        values: dict[str, Any] = part_values(replace(part, due=due))
-        values |= {"mail": place[0], "position": place[1], "since": since, "state": state, "ticket": ticket}
+        values: dict[str, Any] = part_values(replace(part, due=due), place[1])
+        values |= {"mail": place[0], "position": place[2], "since": since, "state": state, "ticket": ticket}
         self.connection.execute(_PARCEL, values)
         return self._read(self.connection.last_insert_rowid(), ticket)
 
@@ -221,7 +259,9 @@ class Ledger:
 
     def _read(self, number: int, ticket: int) -> Spooled:
         sql = f"SELECT {COLUMNS} FROM {JOINED} WHERE p.number = ?"  # noqa: S608 - our own words
-        return spooled(self.connection.execute(sql, (number,)).get, ticket)
+        with believed():
+            row = self.connection.execute(sql, (number,)).get
+            return spooled(row, ticket)
 
     def _leased(self, parcel: Spooled) -> tuple[int, int, State] | None:
         """Mail, parcels made of it so far, and state; None when the ticket is void."""
@@ -233,8 +273,12 @@ class Ledger:
         """Remove a parcel, and its mail when that was the last one."""
         mail = self.connection.execute("DELETE FROM parcels WHERE number = ? RETURNING mail", (number,)).get
         if self.connection.execute("SELECT EXISTS (SELECT 1 FROM parcels WHERE mail = ?)", (mail,)).get:
+            self.connection.execute("UPDATE mails SET parcels_left = parcels_left - 1 WHERE number = ?", (mail,))
             return
-        file = self.connection.execute("DELETE FROM mails WHERE number = ? RETURNING file", (mail,)).get
+        row = self.connection.execute("DELETE FROM mails WHERE number = ? RETURNING file, parcels_left", (mail,)).get
+        file, left = row or (None, None)
+        if left is not None and left > 1:
+            raise apsw.CorruptError("parcels of a mail are missing")
         if file is not None:
             self.removed.append(file)
 

@@ -12,12 +12,16 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import apsw
 
 from relay.spool.bodies import Bodies
 from relay.spool.salvage import copy, take_out
 from relay.spool.schema import make_plain, sync_folder
+
+_MAGIC: Final = b"SQLite format 3\0"
+_VERSIONS: Final = (b"\1\1\0\x40\x20\x20", b"\2\2\0\x40\x20\x20")  # how it is written, and constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +77,22 @@ def finish(path: Path, now: float) -> Path | None:
 def padded_copy(path: Path) -> apsw.Connection | None:
     """A copy of a file that cannot be opened because its end is missing, with zeros there: what it has can be read.
 
-    None when even its first page says nothing. Whoever has it removes it by `discard_copy`.
+    Its first bytes may be anything if the rest of its header is that of a database. None when even its first page
+    says nothing. Whoever has it removes it by `discard_copy`.
     """
     with path.open("rb") as file:
         head = file.read(32)
-    if len(head) < 32 or not head.startswith(b"SQLite format 3\0"):
-        return None
     page = int.from_bytes(head[16:18], "big")
+    if len(head) < 32 or head[18:24] not in _VERSIONS or page & (page - 1) or not (page == 1 or page >= 512):
+        return None
     size = (65536 if page == 1 else page) * int.from_bytes(head[28:32], "big")
     copied = _copy_of(path)
     discard_copy(path)
     for suffix in ("", "-wal"):
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(f"{path}{suffix}", f"{copied}{suffix}")
+    with copied.open("r+b") as file:
+        file.write(_MAGIC)
     if copied.stat().st_size < size:
         os.truncate(copied, size)
     return apsw.Connection(str(copied), flags=apsw.SQLITE_OPEN_READWRITE)

@@ -14,8 +14,9 @@ from relay.spool.bodies import BORDER_BYTES, Bodies
 from relay.spool.faults import trouble
 from relay.spool.ledger import Ledger
 from relay.spool.lock import Lock
+from relay.spool.log_repair import rebuild, repair
 from relay.spool.mend import Mended, discard_copy, finish, mend, padded_copy
-from relay.spool.schema import damage, open_file
+from relay.spool.schema import damage, open_file, sync_folder
 from relay.spool.trouble import Kind, SpoolRefused
 
 _DAY: Final = 86_400.0
@@ -36,13 +37,39 @@ class Opening:
     border_bytes: int = BORDER_BYTES
     vfs: str | None = None
 
+    def __post_init__(self) -> None:
+        """The path is that of the file itself: all that lies beside it goes by one name, whatever link led here."""
+        object.__setattr__(self, "path", Path(os.path.realpath(self.path)))
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was wrong with the files before SQLite opened them.
+
+    `database_gone`: it was removed or emptied. `log_gone`: it was removed, or another program has folded it.
+    `damaged_log`: where it is kept. `old_log`: that of a database that is gone, if there was one; `rebuilt`: a new one
+    was made of it.
+    """
+
+    database_gone: bool = False
+    log_gone: bool = False
+    damaged_log: Path | None = None
+    old_log: Path | None = None
+    rebuilt: bool = False
+
+    @property
+    def loses(self) -> str | None:
+        """The word for names of files of mail that may be lost."""
+        return "missing" if self.database_gone else "without-log" if self.log_gone else None
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a start found: leases that it ended, files that no mail needs, what it mended.
 
-    `missing`: mails whose content is gone, by their ids, the oldest first. `aside`: where the files are that no mail
-    needs, if they were not removed: they may be what is left of mail.
+    `kept`: of these, those that are not old enough to be removed. `missing`: mails whose content is gone, by their
+    ids, the oldest first. `aside`: where the files are that no mail needs, if they were not removed: they may be what
+    is left of mail.
     """
 
     leases: int = 0
@@ -50,6 +77,8 @@ class Found:
     missing: tuple[str, ...] = ()
     mended: Mended | None = None
     aside: Path | None = None
+    kept: int = 0
+    before: Before = Before()
 
 
 def folder(path: Path) -> Path:
@@ -63,18 +92,18 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
         raise SpoolRefused(f"{opening.path} cannot be made: there is no folder {opening.path.parent}")
     _check_owner(opening.path)
     try:
-        lock = Lock(opening.path)
+        lock = Lock(opening.path, folder(opening.path))
     except OSError as error:
         raise trouble(error) from error
     try:
         used = folder(opening.path).is_dir()
-        is_new = not opening.path.exists() or not opening.path.stat().st_size
         bodies = Bodies(folder(opening.path))
-        connection, mended = _whole(opening, bodies, now, used=used)
+        finish(opening.path, now)
+        before = _looked_before(opening.path, now) if used else Before()
+        connection, mended = _whole(opening, bodies, now, before, used=used)
         bodies.make()  # not before: a folder of ours says that the file is ours
-        old = mended.old if mended else opening.path.with_name(f"{opening.path.name}.missing-{now:.0f}")
-        aside = folder(old) if mended or is_new else None
-        return lock, *_in_order(opening, connection, bodies, mended, now, aside)
+        lock.hold(bodies.folder)
+        return lock, *_in_order(opening, connection, bodies, mended, now, before)
     except (apsw.Error, OSError) as error:
         lock.release()
         raise trouble(error) from error
@@ -105,11 +134,39 @@ def share(opening: Opening) -> Ledger:
         raise trouble(error) from error
 
 
-def _whole(opening: Opening, bodies: Bodies, now: float, *, used: bool) -> tuple[apsw.Connection, Mended | None]:
+def _looked_before(path: Path, now: float) -> Before:
+    """Look at the files of a spool that is in use, and mend what SQLite would not see, or would throw away."""
+    log = Path(f"{path}-wal")
+    if not path.exists() or not path.stat().st_size:
+        Path(f"{path}-shm").unlink(missing_ok=True)  # what it has is in the log
+        if not log.exists() or not log.stat().st_size:
+            return Before(database_gone=True)
+        unfinished = path.with_name(f"{path.name}.rebuilt")
+        rebuilt = rebuild(log, unfinished)
+        old_log = log.rename(f"{_beside(path, 'missing', now)}-wal")  # SQLite would remove it
+        if rebuilt:
+            unfinished.rename(path)
+        sync_folder(path.parent)
+        return Before(database_gone=True, old_log=old_log, rebuilt=rebuilt)
+    return Before(log_gone=not log.exists() and _has_log(path), damaged_log=repair(path, now))
+
+
+def _has_log(path: Path) -> bool:
+    """Whether the database is one that lives with a log, as each does that a relay had open."""
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+
+
+def _beside(path: Path, word: str, now: float) -> Path:
+    return path.with_name(f"{path.name}.{word}-{now:.0f}")
+
+
+def _whole(
+    opening: Opening, bodies: Bodies, now: float, before: Before, *, used: bool
+) -> tuple[apsw.Connection, Mended | None]:
     """The file, if need be a mended one. One that was never used as a spool is somebody else's, and not touched."""
-    finish(opening.path, now)
     connection, reason = _looked_at(opening)
-    if connection is not None and reason is None:
+    if connection is not None and reason is None and not before.damaged_log and not before.rebuilt:
         return connection, None
     if not used:
         raise SpoolRefused(f"{opening.path} is not a spool: {reason}")
@@ -140,17 +197,20 @@ def _looked_at(opening: Opening) -> tuple[apsw.Connection | None, str | None]:
 
 def _in_order(
     opening: Opening, connection: apsw.Connection, bodies: Bodies, mended: Mended | None, now: float,
-    aside: Path | None,
+    before: Before,
 ) -> tuple[Ledger, Found]:  # fmt: skip
-    """End the leases, mend the times, remove what no mail needs; after damage nothing is removed, but put `aside`."""
+    """End the leases, mend the times, remove what no mail needs; after damage nothing is removed, but put aside."""
+    old = mended.old if mended else before.loses and _beside(opening.path, before.loses, now)
+    aside = folder(old) if old else None
     try:
         ledger = Ledger(connection)
         with connection:
             leases = ledger.release(now, now + opening.longest_wait_s)
         needed = reading.files(connection)
-        rubbish, gone = bodies.sweep(needed, aside)
-        missing = tuple(needed[name] for name in gone)
-        return ledger, Found(leases, rubbish, missing, mended, aside if rubbish else None)
+        swept = bodies.sweep(needed, now, aside)
+        missing = tuple(needed[name] for name in swept.missing)
+        left = aside if swept.gone else None
+        return ledger, Found(leases, swept.gone, missing, mended, left, swept.kept, before)
     except BaseException:
         connection.close(True)
         raise

@@ -11,7 +11,7 @@ import apsw
 from relay.policy.patterns import ANY, NULL
 from relay.policy.retrying import CONFIGURATION
 from relay.spool.interface import Lane, Query, Spooled, State, Tally, Total
-from relay.spool.rows import CAUSE, COLUMNS, spooled
+from relay.spool.rows import CAUSE, COLUMNS, believed, spooled
 
 JOINED: Final = "parcels p JOIN mails m ON m.number = p.mail"
 
@@ -51,14 +51,16 @@ _CRITERIA: Final = {
 
 def agenda(connection: apsw.Connection) -> tuple[Lane, ...]:
     """Every lane with queued parcels, and when the first of each is due."""
-    return tuple(Lane(*lane) for lane in connection.execute(_AGENDA, (RETRIED,)))
+    with believed():
+        return tuple(Lane(*lane) for lane in connection.execute(_AGENDA, (RETRIED,)))
 
 
 def inspect(connection: apsw.Connection, query: Query) -> tuple[Spooled, ...]:
     """The parcels of a query."""
     where, values = criteria(query)
     sql = f"SELECT {COLUMNS} FROM {JOINED} WHERE {where} ORDER BY p.number LIMIT :limit"  # noqa: S608 - our own words
-    return tuple(map(spooled, connection.execute(sql, values)))
+    with believed():
+        return tuple(map(spooled, connection.execute(sql, values)))
 
 
 def totals(connection: apsw.Connection) -> tuple[Total, ...]:
@@ -73,11 +75,12 @@ def tally(connection: apsw.Connection, query: Query) -> tuple[Tally, ...]:
     sql = f"""SELECT p.state, {_TOP_LANE} AS top, count(*), sum(json_array_length(p.recipients)), min(m.arrived),
             total({CAUSE} IN (SELECT value FROM json_each(:refusals)))
         FROM {JOINED} WHERE {where} GROUP BY top, p.state ORDER BY top, p.state"""  # noqa: S608 - our own words
-    found = connection.execute(sql, values | {"refusals": json.dumps(sorted(CONFIGURATION))})
-    return tuple(
-        Tally(State(state), lane, parcels, recipients, oldest, int(refused))
-        for state, lane, parcels, recipients, oldest, refused in found
-    )
+    with believed():
+        found = connection.execute(sql, values | {"refusals": json.dumps(sorted(CONFIGURATION))})
+        return tuple(
+            Tally(State(state), lane, parcels, recipients, oldest, int(refused))
+            for state, lane, parcels, recipients, oldest, refused in found
+        )
 
 
 def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes | None, int, int | None] | None:
@@ -87,7 +90,8 @@ def content(connection: apsw.Connection, mail: str) -> tuple[str | None, bytes |
     """
     sql = """SELECT m.file, c.content, m.size, m.checksum FROM mails m LEFT JOIN contents c ON c.mail = m.number
         WHERE m.id = ?"""
-    row: tuple[str | None, bytes | None, int, int | None] | None = connection.execute(sql, (mail,)).get
+    with believed():
+        row: tuple[str | None, bytes | None, int, int | None] | None = connection.execute(sql, (mail,)).get
     return row
 
 

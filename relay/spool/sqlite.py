@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from relay.spool.ledger import Ledger, Prepared
 from relay.spool.lock import Lock
 from relay.spool.mend import Mended, mend
 from relay.spool.opening import Found, Opening, folder, own, share
-from relay.spool.reserve import Reserve
+from relay.spool.reserve import NEAR, Reserve
 from relay.spool.room import shortage
 from relay.spool.rows import checksum
 from relay.spool.schema import open_file, open_for_reading
@@ -54,7 +55,7 @@ class SqliteSpool:
         self._files = ThreadPoolExecutor(_FILE_THREADS, "spool-files")
         self._reading: apsw.Connection | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._file = _file_at(opening.path)
+        self._names = _Names(opening.path)
 
     async def put(self, posting: Posting) -> tuple[Spooled, ...]:
         """Take a mail in. When this returns, its client may hear 250."""
@@ -121,6 +122,10 @@ class SqliteSpool:
         """Bring forward what is due later than that."""
         return await self._done(lambda ledger: ledger.hasten(latest))
 
+    async def recall(self, lane: str, now: float) -> int:
+        """Make due what was refused for its identity."""
+        return await self._done(lambda ledger: ledger.recall(lane, now))
+
     async def forget(self, died_before: float) -> int:
         """Remove dead parcels that have been kept for long enough."""
         return await self._done(lambda ledger: ledger.forget(died_before))
@@ -132,7 +137,6 @@ class SqliteSpool:
     async def mend(self, now: float) -> Mended:
         """Put a new file in the place of one that is not trusted; parcels stay leased. Raises SpoolTrouble."""
         mended = await asyncio.wrap_future(self._writer.replace(lambda ledger: self._mend(ledger, now)))
-        self._file = _file_at(self._opening.path)
         await self._in_thread(self._reader, self._stop_looking)
         return mended
 
@@ -144,9 +148,9 @@ class SqliteSpool:
     @property
     def standing(self) -> Standing:
         """How it is, at this moment."""
-        if self._writer.distrust is None and _file_at(self._opening.path) != self._file:
+        if self._writer.distrust is None and (changed := self._names.changed()):
             # What is written to a file without a name is gone with us; all that it has can still be copied
-            self._writer.suspect(SpoolTrouble(Kind.UNTRUSTED, f"{self._opening.path} was removed or replaced"))
+            self._writer.suspect(SpoolTrouble(Kind.UNTRUSTED, f"{changed} was removed or replaced"))
         reason = self._writer.distrust or self._writer.last_trouble
         lacking = None if reason else shortage(self._opening.path.parent, max(self.min_free_bytes, 1))
         full = lacking is not None or (reason is not None and reason.kind is Kind.FULL)
@@ -206,6 +210,7 @@ class SqliteSpool:
         path, old = self._opening.path, ledger.connection
         mended = mend(old, path, self._bodies, now)
         ledger.connection = open_file(path, vfs=self._opening.vfs)
+        self._names = _Names(path)
         old.close(True)
         return mended
 
@@ -241,7 +246,8 @@ class SqliteSpool:
         self._files.shutdown()
         self._reader.submit(self._stop_looking).result()
         self._reader.shutdown()
-        self._writer.close(fold=self._lock is not None)
+        is_scarce = shortage(self._opening.path.parent, NEAR) is not None  # what is given back others may take
+        self._writer.close(fold=self._lock is not None, cut=not is_scarce)
         if self._lock is not None:
             self._lock.release()
 
@@ -251,10 +257,27 @@ class SqliteSpool:
             self._reading = None
 
 
-def _file_at(path: Path) -> tuple[int, int] | None:
+class _Names:
+    """Which files the database and its log are; asked for each mail, so it does little."""
+
+    def __init__(self, path: Path) -> None:
+        self._files = {name: _file_at(name) for name in (str(path), f"{path}-wal")}
+
+    def changed(self) -> str | None:
+        """The one that is not what it was."""
+        for name, file in self._files.items():
+            now = _file_at(name)
+            if file is None:
+                self._files[name] = now  # not there yet
+            elif now != file:
+                return name
+        return None
+
+
+def _file_at(name: str) -> tuple[int, int] | None:
     """Which file has this name; None when none has."""
     try:
-        found = path.stat()
+        found = os.stat(name)  # noqa: PTH116 - without the cost of a path
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -55,7 +55,7 @@ class Writer:
         self._steps: deque[Step] = deque()
         self._under_way: Sequence[Step] = ()
         self._changed = threading.Condition()
-        self._ending, self._fold_at_end = False, True
+        self._ending, self._fold_at_end, self._cut_at_end = False, True, True
         self._log_pages = 0
         self._ledger.connection.set_wal_hook(self._logged)
         self.folded: Callable[[apsw.Connection], None] = lambda _connection: None  # called after each folding
@@ -105,10 +105,10 @@ class Writer:
             steps = [*self._under_way, *([self._steps[0]] if self._steps else [])]
         return max((self._clock() - step.since for step in steps if not step.future.done()), default=0.0)
 
-    def close(self, *, fold: bool = True) -> None:
-        """Do what was handed in, then end; the log is folded into the file, but by whoever only shares it."""
+    def close(self, *, fold: bool = True, cut: bool = True) -> None:
+        """Do what was handed in, then end; `fold` the log into the file, which `cut`s it to nothing."""
         with self._changed:
-            self._ending, self._fold_at_end = True, fold
+            self._ending, self._fold_at_end, self._cut_at_end = True, fold, cut
             self._changed.notify()
         self._thread.join()
 
@@ -123,9 +123,15 @@ class Writer:
             self._fold()
         if self._fold_at_end:
             with contextlib.suppress(apsw.Error):  # a disk that fails now leaves the log, which the next start reads
-                self._ledger.connection.set_busy_timeout(0)
-                self._ledger.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._last_fold(self._ledger.connection)
         self._ledger.connection.close(True)
+
+    def _last_fold(self, connection: apsw.Connection) -> None:
+        connection.set_busy_timeout(0)
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if self._cut_at_end else apsw.SQLITE_CHECKPOINT_FULL
+        connection.wal_checkpoint(mode=mode)
+        if not self._cut_at_end:
+            self.folded(connection)
 
     def _next(self) -> list[Step]:
         """All steps that wait, as far as they fit into one transaction; none when this is the end."""

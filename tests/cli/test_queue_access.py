@@ -104,7 +104,7 @@ def test_what_is_no_spool_is_told_and_not_touched(kit: Kit, words: list[str]) ->
     version(kit.path, len(schema.MIGRATIONS) - 1)
     older = told(kit, *words)
 
-    assert damaged.endswith("does not work: file is not a database; a relay mends a damaged spool when it starts")
+    assert "does not work: file is not a database; a relay mends a damaged spool when it starts, or" in damaged
     assert "was written by a newer version of ses-relay" in newer
     assert older.endswith("start the relay once")
 

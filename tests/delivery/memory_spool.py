@@ -32,6 +32,7 @@ class MemorySpool:
         self.sync_s = sync_s
         self.standing = WELL
         self.ill: Kind | None = None
+        self.damaged: set[str] = set()  # mails whose content is not what it was
         self.blind: Kind | None = None
         self.writes: list[str] = []  # those that were done, by name
         self.probes = self.mends = self.rooms = 0
@@ -73,6 +74,8 @@ class MemorySpool:
         return await self._read(lambda connection: reading.tally(connection, query))
 
     async def content(self, mail: str) -> Buffer | None:
+        if mail in self.damaged:
+            raise SpoolTrouble(Kind.DAMAGED, "some of its bytes have changed")
         found = await self._read(lambda connection: reading.content(connection, mail))
         return None if found is None else found[1]
 
@@ -81,6 +84,9 @@ class MemorySpool:
 
     async def hasten(self, latest: float) -> int:
         return await self._write("hasten", lambda ledger: ledger.hasten(latest))
+
+    async def recall(self, lane: str, now: float) -> int:
+        return await self._write("recall", lambda ledger: ledger.recall(lane, now))
 
     async def forget(self, died_before: float) -> int:
         return await self._write("forget", lambda ledger: ledger.forget(died_before))

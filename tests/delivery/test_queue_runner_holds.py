@@ -207,6 +207,48 @@ def test_a_retry_lets_held_mail_ask_at_once_and_all_of_it_go_when_ses_takes_it(p
     run(scene())
 
 
+def test_a_retry_of_what_was_refused_before_its_sender_was_held_lets_that_sender_ask() -> None:
+    """It still stands in the lane of its identity."""
+
+    async def scene() -> None:
+        post = Scene(refuses_senders(NEWS, until=20), clients=CLIENTS, letterhead=None, concurrency=1)
+        stored = await post.post(*(of("news", NEWS) for _ in range(6)))
+        async with post.running():
+            await post.passes(30)
+            assert held(post) == [("example.com", "news", NEWS)]
+            first = next(one for one in await post.parcels() if one.id == stored[0].id)
+            assert first.part.lane == "example.com"
+            await post.spool.alter(Query(ids=(first.id,)), Action.RETRY, post.wall())
+            await post.passes(2 * POLL_S)
+            assert held(post, "released") == [("example.com", "news", NEWS)]
+
+        no_leaks(post)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("pairs", [[("news", NEWS)] * 9, PAIRS * 3], ids=["of a sender", "of an identity"])
+def test_when_ses_takes_it_again_what_was_refused_goes_before_what_came_later(pairs: list[tuple[str, str]]) -> None:
+    """The first ones need not wait out the five minutes that were theirs."""
+
+    async def scene() -> None:
+        post = Scene(refuses_senders(*(who for _, who in pairs), until=20), clients=CLIENTS, concurrency=1)
+        stored = await post.post(*(of(*pair, arrived=START + number / 100) for number, pair in enumerate(pairs)))
+        async with post.running():
+            await post.passes(30)
+            mine = [one.id for one in stored]
+            refused = post.sent()
+            assert set(mine[:3]) <= set(refused)
+            await post.spool.alter(Query(ids=(mine[-1],)), Action.RETRY, post.wall())
+            await post.passes(3 * POLL_S)
+            first, *others = [name for name in post.sent()[len(refused) :] if name in mine]
+            assert others == [name for name in mine if name != first]
+
+        no_leaks(post)
+
+    run(scene())
+
+
 def test_an_operator_finds_held_mail_by_its_identity() -> None:
     async def scene() -> None:
         post = Scene(refuses_senders(NEWS), clients=CLIENTS, letterhead=None)

@@ -12,6 +12,7 @@ from queue_scene import (
     BAD_CONTENT,
     BAD_RECIPIENT,
     BOB,
+    POSTMASTER,
     SHOP,
     START,
     Scene,
@@ -22,6 +23,7 @@ from queue_scene import (
 
 from relay.delivery.leases import LEASE_S
 from relay.model import Outcome, Parcel
+from relay.replies import MESSAGE_DAMAGED
 from relay.spool.interface import Action, Query, State
 from relay.spool.trouble import Kind
 
@@ -41,6 +43,33 @@ def test_what_an_operator_takes_away_while_it_waits_is_not_sent(action: Action) 
 
         assert not set(taken) & set(post.sent())
         assert len(await post.parcels(state=State.HELD)) == (len(taken) if action is Action.HOLD else 0)
+        no_leaks(post)
+
+    run(scene())
+
+
+# Contents
+
+
+def test_a_message_that_is_damaged_is_told_once_and_sent_when_it_is_put_back() -> None:
+    async def scene() -> None:
+        post = Scene()
+        [bad] = await post.post(mail())
+        [good] = await post.post(mail())
+        post.spool.damaged = {bad.mail}
+        async with post.running():
+            await post.passes(3600)
+            letters = [one for one in post.events("notice") if one["about"] == bad.mail]
+            tries = [one for one in post.events("delivery") if one["id"] == bad.id]
+            assert (good.id in post.sent(), bad.id in post.sent()) == (True, False)
+            assert [one["recipient"] for one in letters] == [POSTMASTER]
+            assert [one["level"] for one in post.events("content_damaged")] == ["error"]
+            assert len(tries) > 2
+            assert {one["reply"] for one in tries} == {str(MESSAGE_DAMAGED)}
+            post.spool.damaged.clear()
+            await gone(post, within_s=2 * 3600)
+
+        assert bad.id in post.sent()
         no_leaks(post)
 
     run(scene())

@@ -95,10 +95,29 @@ async def test_a_database_that_is_gone_at_the_start_is_told(bench: Bench, tmp_pa
     remove(tmp_path, "spool.db*")
 
     relay = await bench.start(**settings(spool))
+    gone = await relay.event("spool_database_missing")
     line = await relay.event("spool_opened")
     subject, text = await letter(bench)
     relay.tell(signal.SIGTERM)
     await relay.end()
 
+    assert (gone["level"], gone["path"]) == ("error", str(spool))
     assert subject == "The database of the spool was gone"
     assert line["aside"] in text
+
+
+async def test_a_log_that_is_gone_at_the_start_is_told(bench: Bench, tmp_path: Path) -> None:
+    """What stood only there cannot be known."""
+    spool = tmp_path / "spool.db"
+    await fill(spool, "0123")
+    remove(tmp_path, "spool.db-wal")
+
+    relay = await bench.start(**settings(spool))
+    line = await relay.event("spool_log_missing")
+    subject, text = await letter(bench)
+    relay.tell(signal.SIGTERM)
+    await relay.end()
+
+    assert (line["level"], line["path"]) == ("error", str(spool))
+    assert subject == "The log of the spool was gone"
+    assert f"{spool}-wal" in text

@@ -20,7 +20,12 @@ from typing import Any, Final
 
 PATIENCE_S: Final = 60.0
 _ROOT: Final = Path(__file__).parent.parent.parent
-_COMPLAINTS: Final = frozenset({"internal_error", "library", "spool_refused", "spool_trouble", "spool_mended"})
+_COMPLAINTS: Final = frozenset(
+    {
+        "internal_error", "library", "spool_refused", "spool_trouble", "spool_mended", "spool_log_damaged",
+        "spool_log_missing", "spool_database_missing", "content_damaged",
+    }
+)  # fmt: skip
 
 
 class Life:

@@ -28,7 +28,9 @@ WATCH = "tests/delivery/test_spool_watch.py"
 RELOAD_SPOOL = f"{RELOADS}::test_a_spool_that_is_not_there_before_a_restart_changes_nothing"
 CERTIFICATES = "tests/settings/test_settings_certificates.py"
 SETTLEMENT = "tests/delivery/test_settlement.py"
+RUNNER_TROUBLE = "tests/delivery/test_queue_runner_trouble.py"
 RESERVE = "tests/spool/test_spool_reserve.py"
+LOG_REPAIR = "tests/spool/test_log_repair.py"
 PACE = "tests/delivery/test_pace.py"
 RUNNER_HOLDS = "tests/delivery/test_queue_runner_holds.py"
 ENDLESS_SENDERS = "tests/delivery/test_holds.py::test_endless_senders_take_no_endless_room"
@@ -1303,6 +1305,34 @@ HOLDS = (
         (f"{RUNNER_HOLDS}::test_a_retry_lets_held_mail_ask_at_once_and_all_of_it_go_when_ses_takes_it",),
     ),
     Mutant(
+        "a retry hears nothing of senders below its lane",
+        "relay/delivery/holds.py",
+        "if is_below(word, lane) or word in words_of(lane):",
+        "if word in words_of(lane):",
+        (f"{RUNNER_HOLDS}::test_a_retry_of_what_was_refused_before_its_sender_was_held_lets_that_sender_ask",),
+    ),
+    Mutant(
+        "what was refused waits although SES takes it again",
+        "relay/delivery/queue_runner.py",
+        "                    self._start(self._recall(identity_of(lane)))\n",
+        "                    self.wake()\n",
+        (f"{RUNNER_HOLDS}::test_when_ses_takes_it_again_what_was_refused_goes_before_what_came_later",),
+    ),
+    Mutant(
+        "nobody hears of a message that is damaged",
+        "relay/delivery/queue_runner.py",
+        "if is_damaged and not self._ending:",
+        "if False:",
+        (f"{RUNNER_TROUBLE}::test_a_message_that_is_damaged_is_told_once_and_sent_when_it_is_put_back",),
+    ),
+    Mutant(
+        "a changed envelope is sent",
+        "relay/spool/rows.py",
+        "parcel_sealed is not None and",
+        "parcel_sealed is None and",
+        ("tests/spool/test_spool_seals.py",),
+    ),
+    Mutant(
         "a retry sends at once what SES may have",
         "relay/spool/ledger.py",
         "iif(lost > 0, max(:now, ifnull({ANSWERED_AT}, 0) + :apart), :now)",
@@ -1325,4 +1355,56 @@ HOLDS = (
     ),
 )
 
-MUTANTS = (*DIALOGUE, *ADMISSION, *LOGINS, *LIMITS, *HEADERS, *LOGGED, *OUTCOMES, *QUEUE, *HOLDS)
+DAMAGE = (
+    Mutant(
+        "mail behind damage in the log is lost",
+        "relay/spool/log_repair.py",
+        "return kept if broken or ends[1:] else []",
+        "return kept if broken else []",
+        (f"{LOG_REPAIR}::test_what_follows_the_damage_in_a_log_is_read",),
+    ),
+    Mutant(
+        "a power cut looks like damage",
+        "relay/spool/log_repair.py",
+        "return kept if broken or ends[1:] else []",
+        "return kept if broken or ends else []",
+        (f"{LOG_REPAIR}::test_what_a_power_cut_leaves_is_no_damage",),
+    ),
+    Mutant(
+        "a torn commit behind damage is believed",
+        "relay/spool/log_repair.py",
+        "ends[-1] + 1 if all(whole) and dense else begin",
+        "ends[-1] + 1",
+        (f"{LOG_REPAIR}::test_a_torn_end_behind_damage_stays_out",),
+    ),
+    Mutant(
+        "a log that was removed is not missed",
+        "relay/spool/opening.py",
+        "log_gone=not log.exists() and _has_log(path)",
+        "log_gone=False",
+        (f"{LOG_REPAIR}::test_a_log_that_was_removed_is_told_and_contents_are_put_aside",),
+    ),
+    Mutant(
+        "a log that is removed from under the relay is not missed",
+        "relay/spool/sqlite.py",
+        'for name in (str(path), f"{path}-wal")',
+        "for name in (str(path),)",
+        ("tests/spool/test_spool_mend.py::test_a_log_that_is_removed_while_it_is_open_is_noticed",),
+    ),
+    Mutant(
+        "a lock file that is removed lets a second relay in",
+        "relay/spool/opening.py",
+        "        lock.hold(bodies.folder)\n",
+        "",
+        ("tests/spool/test_spool_opening.py::test_a_second_relay_is_told_although_the_lock_file_was_removed",),
+    ),
+    Mutant(
+        "contents whose row was restored away are removed",
+        "relay/spool/bodies.py",
+        "if present[name] > now - KEPT_S and",
+        "if False and",
+        ("tests/spool/test_spool_opening.py::test_files_that_no_mail_needs_are_removed_and_missing_ones_named",),
+    ),
+)
+
+MUTANTS = (*DIALOGUE, *ADMISSION, *LOGINS, *LIMITS, *HEADERS, *LOGGED, *OUTCOMES, *QUEUE, *HOLDS, *DAMAGE)

@@ -51,6 +51,28 @@ def test_a_start_that_misses_nothing_names_nobody(journal: Journal, log: Capturi
     assert only(log) == ("info", {"path": "spool.db", "leases_ended": 1, "contents_missing": 0, "files_removed": 2})
 
 
+def test_files_that_are_kept_for_a_while_are_counted(journal: Journal, log: CapturingLogger) -> None:
+    """They may be mail whose row was restored away."""
+    journal.spool_opened("spool.db", leases=0, rubbish=0, missing=(), aside=None, kept=3)
+
+    assert only(log)[1]["files_kept"] == 3
+
+
+def test_what_a_start_finds_wrong_with_the_files_is_an_error(journal: Journal, log: CapturingLogger) -> None:
+    """Each may be lost mail."""
+    journal.spool_database_missing("spool.db", None, rebuilt=False)
+    journal.spool_database_missing("spool.db", OLD, rebuilt=True)
+    journal.spool_log_missing("spool.db")
+    journal.spool_log_damaged("spool.db", OLD)
+
+    assert [(call.method_name, *call.args, call.kwargs) for call in log.calls] == [
+        ("error", "spool_database_missing", {"path": "spool.db"}),
+        ("error", "spool_database_missing", {"path": "spool.db", "old_log": str(OLD), "rebuilt": True}),
+        ("error", "spool_log_missing", {"path": "spool.db"}),
+        ("error", "spool_log_damaged", {"path": "spool.db", "old_log": str(OLD)}),
+    ]
+
+
 def test_a_file_that_was_mended_says_what_is_lost(journal: Journal, log: CapturingLogger) -> None:
     journal.spool_mended(4, ["a", "b"], OLD, Path("/var/spool.db.lost-7"), unreadable=False)
 

@@ -180,15 +180,16 @@ async def test_a_start_names_the_mails_whose_contents_are_gone(tmp_path: Path) -
 # Spools of version 1, whose mails have no checksum
 
 
-def of_version_1(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Mail]:
+def of_version_1(folder: Path) -> list[Mail]:
     """A spool as an older version has left it: some small mails, and a large one in the end."""
     mails = [*(mail(SMALL + bytes([number]) * 700) for number in range(150)), mail(LARGE)]
-    with monkeypatch.context() as patch:
-        patch.setattr("relay.spool.schema.MIGRATIONS", MIGRATIONS[:1])
-        sql = ledger._MAIL
-        patch.setattr(ledger, "_MAIL", sql.replace(", checksum", "").replace(", :checksum", ""))
-        asyncio.run(_filled(folder, mails))
+    asyncio.run(_filled(folder, mails))
     connection = apsw.Connection(str(folder / "spool.db"))
+    for column in ("mails.checksum", "mails.seal", "mails.parcels_left", "parcels.seal"):
+        table, name = column.split(".")
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+    connection.execute("DROP TABLE addressees; DROP TABLE reserve")
+    connection.pragma("user_version", 1)
     assert connection.pragma("user_version") == 1
     assert "checksum" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(mails)")}
     connection.close()
@@ -207,9 +208,9 @@ def in_version_1(folder: Path) -> int:
     return int(found)
 
 
-def test_mail_of_an_older_version_is_delivered_unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mail_of_an_older_version_is_delivered_unchecked(tmp_path: Path) -> None:
     """As it is; new mail beside it is checked. Cut short is noticed as ever."""
-    mails = of_version_1(tmp_path, monkeypatch)
+    mails = of_version_1(tmp_path)
 
     async def story() -> None:
         async with opened(tmp_path) as spool:
@@ -228,11 +229,9 @@ def test_mail_of_an_older_version_is_delivered_unchecked(tmp_path: Path, monkeyp
     asyncio.run(story())
 
 
-def test_a_queue_command_beside_a_relay_of_an_older_version_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queue_command_beside_a_relay_of_an_older_version_says_so(tmp_path: Path) -> None:
     """It changes nothing under it."""
-    of_version_1(tmp_path, monkeypatch)
+    of_version_1(tmp_path)
 
     with pytest.raises(SpoolRefused, match=r"is of an older version \(spool version 1\); .* restart the relay once"):
         share_spool(Opening(tmp_path / "spool.db"))
@@ -240,11 +239,9 @@ def test_a_queue_command_beside_a_relay_of_an_older_version_says_so(
 
 
 @pytest.mark.parametrize("table", ["mails", "parcels"])
-def test_a_damaged_file_of_an_older_version_gives_what_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
-) -> None:
+def test_a_damaged_file_of_an_older_version_gives_what_it_has(tmp_path: Path, table: str) -> None:
     """Whether or not it can still be brought to this version."""
-    mails = of_version_1(tmp_path, monkeypatch)
+    mails = of_version_1(tmp_path)
     with (tmp_path / "spool.db").open("r+b") as file:
         file.seek((leaf_of(tmp_path, table) - 1) * 4096)
         file.write(b"\xa5" * 4096)
@@ -274,9 +271,9 @@ def leaf_of(folder: Path, table: str) -> int:
     return pages[len(pages) // 2]
 
 
-def test_rows_that_an_older_version_s_table_refuses_are_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_an_older_version_s_table_refuses_are_damage(tmp_path: Path) -> None:
     """SQLite looks at them when a column is added: that must not keep the relay from starting."""
-    mails = of_version_1(tmp_path, monkeypatch)
+    mails = of_version_1(tmp_path)
     connection = apsw.Connection(str(tmp_path / "spool.db"))
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
     connection.pragma("writable_schema", True)

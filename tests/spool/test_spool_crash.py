@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 from crash_writer import RECIPIENTS
 from spool_parts import contents, everything, opened
+
+from relay.spool.bodies import KEPT_S
+from relay.spool.opening import Before
 
 KILLS = 60
 LONGEST_S = 0.12  # from the first acknowledged mail to the kill
@@ -63,7 +67,7 @@ async def test_nothing_acknowledged_is_lost(zygote: subprocess.Popen[str], tmp_p
         if words[0] == "ending":
             ending[words[1].partition(".")[0]] |= set(words[2:])
 
-    async with opened(tmp_path) as spool:
+    async with opened(tmp_path, now=time.time() + KEPT_S + 60) as spool:
         left: dict[str, list[str]] = defaultdict(list)
         for parcel in (await everything(spool)).values():
             left[parcel.mail] += parcel.envelope.recipients
@@ -77,4 +81,5 @@ async def test_nothing_acknowledged_is_lost(zygote: subprocess.Popen[str], tmp_p
             assert hashlib.sha256(kept[mail]).hexdigest() == digest, f"{mail} is damaged"
     assert all(len(recipients) == len(set(recipients)) for recipients in left.values()), "a recipient stands twice"
     assert spool.found.missing == ()
+    assert (spool.found.before, spool.found.mended) == (Before(), None), "a kill is no damage"
     assert len(files) == sum(len(content) > 4096 for content in kept.values()), "a file that nothing needs"

@@ -408,3 +408,46 @@ async def test_a_database_that_is_removed_while_it_is_open_is_noticed_and_writte
     async with opened(tmp_path, 6.0) as spool:
         assert one.id in {parcel.mail for parcel in (await everything(spool)).values()}
         assert len(await everything(spool)) == 2
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+async def test_a_log_that_is_removed_while_it_is_open_is_noticed(tmp_path: Path, *, replaced: bool) -> None:
+    """What is in it is read through the connection that has it, and is in the new file."""
+    log = tmp_path / "spool.db-wal"
+    async with opened(tmp_path):
+        pass
+    async with opened(tmp_path) as spool:
+        one, other = mail(), mail()
+        await spool.put(posting(one))
+        before = spool.standing
+        log.unlink()
+        if replaced:
+            log.touch(0o600)
+
+        without = spool.standing
+        assert (before.trusted, without.trusted) == (True, False)
+        with pytest.raises(SpoolTrouble, match=r"spool\.db-wal was removed or replaced"):
+            await spool.put(posting(mail()))
+        await spool.mend(5.0)
+        assert spool.standing == Standing(trusted=True, trouble=None, waiting_s=0.0)
+        await spool.put(posting(other))
+        assert spool.standing == Standing(trusted=True, trouble=None, waiting_s=0.0)
+
+    _, found = await survivors(tmp_path, [one, other])
+    assert found == {one.id, other.id}
+
+
+async def test_a_database_whose_first_bytes_are_overwritten_gives_all_it_has(tmp_path: Path) -> None:
+    """They only say what it is; the rest of its header says it as well."""
+    async with opened(tmp_path) as spool:
+        mails = await filled(spool, 20)
+    with (tmp_path / "spool.db").open("r+b") as file:
+        file.write(b"X" * 16)
+
+    spool, found = await survivors(tmp_path, mails)
+
+    assert found == {one.id for one in mails}
+    assert spool.found.mended is not None
+    assert (spool.found.mended.lost, spool.found.mended.unreadable) == ((), False)
+    assert (tmp_path / "spool.db.damaged-7").read_bytes()[:16] == b"X" * 16
+    assert not copies(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from spool_parts import BORDER, EVERYTHING, NEVER, contents, mail, posting
 
 from relay.spool.interface import Action, Lane, Part, Query, Spooled, State
 from relay.spool.opening import Opening
+from relay.spool.schema import damage
 from relay.spool.sqlite import SqliteSpool, open_spool
 
 T = TypeVar("T")
@@ -157,6 +159,15 @@ class Machine(RuleBasedStateMachine):
     def both_have_the_same(self) -> None:
         found = {one.id: (one.part, one.state) for one in self.run(self.spool.inspect(EVERYTHING))}
         assert found == {identifier: (kept.part, kept.state) for identifier, kept in self.kept.items()}
+
+    @invariant()
+    def mails_know_how_many_parcels_they_have(self) -> None:
+        """Those that were ever made into several; the others have one, or are gone."""
+        connection = self.spool._writer._ledger.connection
+        known = dict(connection.execute("SELECT id, parcels_left FROM mails"))
+        left = Counter(kept.mail for kept in self.kept.values())
+        assert known == {mail: left[mail] if self.made[mail] > 1 else None for mail in left}
+        assert damage(connection) is None
 
     @invariant()
     def the_agenda_is_that_of_the_queued(self) -> None:

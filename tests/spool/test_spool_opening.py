@@ -14,9 +14,10 @@ import pytest
 from spool_parts import contents, contents_now, everything, mail, opened, posting
 
 from relay.spool import reading
+from relay.spool.bodies import KEPT_S
 from relay.spool.interface import Action, Query
 from relay.spool.lock import Lock, holder
-from relay.spool.opening import Opening
+from relay.spool.opening import Opening, folder
 from relay.spool.schema import MIGRATIONS
 from relay.spool.sqlite import open_spool, share_spool
 from relay.spool.trouble import SpoolRefused, SpoolTrouble
@@ -41,6 +42,36 @@ async def test_a_second_relay_is_told_who_has_it(tmp_path: Path) -> None:
         (mine,) = await spool.claim("", 1e9, 2e9, 1)
 
         with pytest.raises(SpoolRefused, match=rf"another relay \(process {os.getpid()}\) uses the spool .*spool\.db"):
+            open_spool(Opening(tmp_path / "spool.db"), 0.0)
+
+        assert await spool.settle(mine), "its leases are untouched"
+
+    async with opened(tmp_path):
+        pass
+
+
+async def test_a_second_relay_is_told_by_whatever_name_it_comes(tmp_path: Path) -> None:
+    """A link to the file leads to the same lock."""
+    (tmp_path / "other.db").symlink_to(tmp_path / "spool.db")
+    async with opened(tmp_path):
+        with pytest.raises(SpoolRefused, match=rf"another relay \(process {os.getpid()}\) uses the spool"):
+            open_spool(Opening(tmp_path / "other.db"), 0.0)
+
+    assert "other.db.contents" not in names(tmp_path)
+
+
+@pytest.mark.parametrize("new", [True, False])
+async def test_a_second_relay_is_told_although_the_lock_file_was_removed(tmp_path: Path, *, new: bool) -> None:
+    """The folder of contents is locked as well, also one that was just made."""
+    if not new:
+        async with opened(tmp_path):
+            pass
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+        (mine,) = await spool.claim("", 1e9, 2e9, 1)
+        (tmp_path / "spool.db.lock").unlink()
+
+        with pytest.raises(SpoolRefused, match=r"another relay \(process unknown\) uses the spool"):
             open_spool(Opening(tmp_path / "spool.db"), 0.0)
 
         assert await spool.settle(mine), "its leases are untouched"
@@ -75,7 +106,7 @@ def test_a_relay_that_starts_while_somebody_asks_tries_again(tmp_path: Path, mon
             fcntl.flock(asking, fcntl.LOCK_UN)
 
     monkeypatch.setattr("relay.spool.lock.time.sleep", pause)
-    lock = Lock(path)
+    lock = Lock(path, folder(path))
     os.close(asking)
 
     assert len([pause for pause in pauses if pause]) == 1
@@ -133,13 +164,18 @@ async def test_files_that_no_mail_needs_are_removed_and_missing_ones_named(tmp_p
         for _ in range(2):
             await spool.put(posting(mail(b"x" * 5000)))
         owners = reading.files(spool._writer._ledger.connection)
-    folder, (kept, lost) = tmp_path / "spool.db.contents", contents(tmp_path)
-    (folder / "0123.part").write_bytes(b"half")
-    (folder / "4567").write_bytes(b"whole, but its row was not committed")
-    (folder / lost).unlink()
+    beside, (kept, lost) = folder(tmp_path / "spool.db"), contents(tmp_path)
+    (beside / "0123.part").write_bytes(b"half")
+    (beside / "4567").write_bytes(b"whole, but its row was not committed")
+    (beside / lost).unlink()
 
     async with opened(tmp_path) as spool:
-        assert (spool.found.rubbish, spool.found.missing) == (2, (owners[lost],))
+        assert (spool.found.rubbish, spool.found.kept, spool.found.missing) == (1, 1, (owners[lost],))
+        assert contents(tmp_path) == sorted([kept, "4567"]), "a whole one may be mail whose row was restored away"
+
+    in_a_week = (beside / "4567").stat().st_mtime + KEPT_S + 1
+    async with opened(tmp_path, now=in_a_week) as spool:
+        assert (spool.found.rubbish, spool.found.kept) == (1, 0)
         assert contents(tmp_path) == [kept]
 
 

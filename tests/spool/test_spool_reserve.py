@@ -95,6 +95,21 @@ async def test_a_full_disk_stops_no_delivery(tmp_path: Path, disk: Disk) -> None
         assert spool.standing.full
 
 
+async def test_an_orderly_restart_on_a_full_disk_gives_nothing_back(tmp_path: Path, disk: Disk) -> None:
+    """Whatever is given back somebody else takes, while no relay runs."""
+    options: dict[str, Any] = {"vfs": disk.name, "border_bytes": 1 << 20}
+    async with opened(tmp_path, **options) as spool:
+        await spool.make_room()
+        await waiting(spool, size=7000)
+        disk.room = 0
+
+    disk.room = 0
+    async with opened(tmp_path, **options) as spool:
+        await spool.make_room()
+        assert await settled(spool) == WAITING
+        assert await everything(spool) == {}
+
+
 async def test_without_the_reserve_it_would(tmp_path: Path, disk: Disk) -> None:
     """The disk of these tests can be full."""
     async with opened(tmp_path, vfs=disk.name, border_bytes=1 << 20) as spool:
