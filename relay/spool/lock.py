@@ -46,7 +46,11 @@ class Lock:
         """Lock the folder, unless it is locked already. Raises SpoolRefused, having let go of all, or OSError."""
         if self._folder is None:
             self._folder = os.open(contents, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if not _got(self._folder):
+            try:
+                got = _got(self._folder)
+            except OSError:  # a file system that locks files only: then the file's lock must do
+                return
+            if not got:
                 self._refuse("unknown")  # whoever has it wrote its number into a file that was removed
 
     def release(self) -> None:

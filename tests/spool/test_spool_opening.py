@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -347,3 +348,21 @@ async def test_a_spool_of_another_user_is_not_touched(tmp_path: Path, monkeypatc
     with pytest.raises(SpoolRefused, match=rf"belongs to user {me}, and this is user {me + 1}: run the relay as"):
         open_spool(Opening(tmp_path / "spool.db"), 0.0)
     assert names(tmp_path) == before
+
+
+async def test_a_file_system_that_locks_no_folders_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of the network: the lock on the file is there."""
+    flock = fcntl.flock
+
+    def files_only(descriptor: int, kind: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", files_only)
+    async with opened(tmp_path) as spool:
+        await spool.put(posting(mail()))
+        with pytest.raises(SpoolRefused, match="another relay"):
+            open_spool(Opening(tmp_path / "spool.db"), 0.0)
