@@ -7,6 +7,7 @@ that was asked of it is on disk.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ class PostOffice:
         self._tasks: list[asyncio.Task[None]] = []
         self._settings = settings
         if settings.spool is not None:
-            self._watch.news += found_news(spool.found, settings.spool.path)
+            self._watch.news += found_news(spool.found, Path(os.path.realpath(settings.spool.path)))
         self.change(settings, book, courier)
 
     def acceptance(self) -> Acceptance:

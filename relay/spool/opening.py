@@ -91,6 +91,7 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
     if not opening.path.parent.is_dir():
         raise SpoolRefused(f"{opening.path} cannot be made: there is no folder {opening.path.parent}")
     _check_owner(opening.path)
+    begun = _was_begun(opening.path)  # before our lock is there
     try:
         lock = Lock(opening.path, folder(opening.path))
     except OSError as error:
@@ -99,7 +100,7 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
         used = folder(opening.path).is_dir()
         bodies = Bodies(folder(opening.path))
         finish(opening.path, now)
-        before = _looked_before(opening.path, now) if used else Before()
+        before = _looked_before(opening.path, now) if begun else Before()
         connection, mended = _whole(opening, bodies, now, before, used=used)
         bodies.make()  # not before: a folder of ours says that the file is ours
         lock.hold(bodies.folder)
@@ -110,6 +111,12 @@ def own(opening: Opening, now: float) -> tuple[Lock, Ledger, Found]:
     except BaseException:
         lock.release()
         raise
+
+
+def _was_begun(path: Path) -> bool:
+    """Whether a relay has had a spool here: an empty folder may have been made for one."""
+    contents, others = folder(path), (path, Path(f"{path}-wal"), Path(f"{path}.lock"))
+    return contents.is_dir() and (any(other.exists() for other in others) or any(contents.iterdir()))
 
 
 def _check_owner(path: Path) -> None:
@@ -129,9 +136,18 @@ def share(opening: Opening) -> Ledger:
     try:
         if not opening.path.exists():
             raise SpoolRefused(f"there is no spool {opening.path}")
+        _check_whole(opening.path)
         return Ledger(open_file(opening.path, mine=False, vfs=opening.vfs))
     except (apsw.Error, OSError) as error:
         raise trouble(error) from error
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse what SQLite would tidy up behind the back of the relay that has to notice it. Raises SpoolRefused."""
+    if not path.stat().st_size:
+        raise SpoolRefused(f"{path} has nothing in it: start the relay, which looks at what is left")
+    if _has_log(path) and not Path(f"{path}-wal").exists():
+        raise SpoolRefused(f"{path}-wal is missing: a relay that starts or runs sees what is left")
 
 
 def _looked_before(path: Path, now: float) -> Before:

@@ -104,6 +104,7 @@ def open_file(path: Path, *, mine: bool = True, vfs: str | None = None) -> apsw.
         os.close(os.open(path, os.O_RDWR))  # fails as well, and says why; SQLite does not
         raise
     try:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # else one that is refused loses its log
         _prepare(connection, path, mine=mine)
     except BaseException:
         connection.close(True)
@@ -186,8 +187,7 @@ def _prepare(connection: apsw.Connection, path: Path, *, mine: bool) -> None:
     connection.pragma("temp_store", "memory")
     connection.pragma("mmap_size", 0)
     connection.pragma("journal_size_limit", LOG_BYTES)
-    connection.wal_autocheckpoint(0)  # the writer's business, and so is the log at the end:
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.wal_autocheckpoint(0)  # the writer's business, and so is the log at the end
     if version < len(MIGRATIONS):
         if version and (found := damage(connection)):
             raise apsw.CorruptError(found)  # SQLite itself looks at some tables that it adds to, and says no

@@ -263,10 +263,11 @@ def test_a_file_that_no_relay_has_finished_is_told_as_that(tmp_path: Path, *, be
     path.touch(0o600)
     if begun:
         connection = apsw.Connection(str(path))
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the log stays, as with ours
         connection.pragma("journal_mode", "wal")
         connection.close()
 
-    with pytest.raises(SpoolRefused, match="has nothing in it yet, no relay has finished making it"):
+    with pytest.raises(SpoolRefused, match="has nothing in it|-wal is missing"):
         share_spool(Opening(path))
 
 
@@ -366,3 +367,55 @@ async def test_a_file_system_that_locks_no_folders_is_good_enough(
         await spool.put(posting(mail()))
         with pytest.raises(SpoolRefused, match="another relay"):
             open_spool(Opening(tmp_path / "spool.db"), 0.0)
+
+
+def as_it_is(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.glob("spool.db*") if path.is_file()}
+
+
+async def left_by_a_crash(folder: Path) -> None:
+    """A spool with mail that is in its log only, as a process that was killed leaves it."""
+    async with opened(folder) as spool:
+        await spool.put(posting(mail()))
+        kept = as_it_is(folder)
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["spool.db-wal", "spool.db"])
+async def test_a_queue_command_tidies_nothing_up_that_a_start_has_to_see(tmp_path: Path, name: str) -> None:
+    """A log that was removed, a database that was emptied: SQLite would make the one, and remove the other's log."""
+    await left_by_a_crash(tmp_path)
+    (tmp_path / name).unlink()
+    if name == "spool.db":
+        (tmp_path / name).touch()
+    before = names(tmp_path)
+    with pytest.raises(SpoolRefused, match=r"is missing: a relay that starts|has nothing in it: start the relay"):
+        share_spool(Opening(tmp_path / "spool.db"))
+
+    assert names(tmp_path) == before
+    async with opened(tmp_path) as spool:
+        assert (spool.found.before.log_gone, spool.found.before.database_gone) == (
+            name != "spool.db",
+            name == "spool.db",
+        )
+
+
+async def test_a_file_that_is_refused_keeps_its_log(tmp_path: Path) -> None:
+    """Its last user would fold and remove it; the relay that it belongs to would miss it."""
+    await left_by_a_crash(tmp_path)
+    log = (tmp_path / "spool.db-wal").read_bytes()
+    connection = apsw.Connection(str(tmp_path / "spool.db"))
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.pragma("user_version", 99)
+    connection.close(True)
+    with pytest.raises(SpoolRefused, match="newer version"):
+        share_spool(Opening(tmp_path / "spool.db"))
+
+    assert (tmp_path / "spool.db-wal").read_bytes()[32:1000] == log[32:1000]
+
+
+async def test_an_empty_folder_that_was_made_for_a_spool_is_no_sign_of_one(tmp_path: Path) -> None:
+    (tmp_path / "spool.db.contents").mkdir()
+    async with opened(tmp_path) as spool:
+        assert not spool.found.before.database_gone
