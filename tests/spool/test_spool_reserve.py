@@ -235,6 +235,7 @@ async def test_whoever_else_folds_the_log_is_no_trouble(tmp_path: Path, monkeypa
         await spool.make_room()
         await spool.put(posting(mail()))
         await spool.probe(1.0)
+        await asyncio.wrap_future(spool._writer.apart(lambda _: None))  # what follows a commit is done, too
         standing = spool.standing
         ledger.connection = whole
 
