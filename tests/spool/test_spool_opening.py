@@ -267,7 +267,7 @@ def test_a_file_that_no_relay_has_finished_is_told_as_that(tmp_path: Path, *, be
         connection.pragma("journal_mode", "wal")
         connection.close()
 
-    with pytest.raises(SpoolRefused, match="has nothing in it|-wal is missing"):
+    with pytest.raises(SpoolRefused, match=r"has nothing in it|-wal is missing"):
         share_spool(Opening(path))
 
 
