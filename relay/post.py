@@ -7,7 +7,6 @@ that was asked of it is on disk.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -55,8 +54,7 @@ class PostOffice:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._settings = settings
-        if settings.spool is not None:
-            self._watch.news += found_news(spool.found, Path(os.path.realpath(settings.spool.path)))
+        self._watch.news += found_news(spool.found, spool.path)
         self.change(settings, book, courier)
 
     def acceptance(self) -> Acceptance:
@@ -102,9 +100,9 @@ def open_post(settings: SpoolSettings, schedule: Schedule, journal: Journal) -> 
     found = spool.found
     if found.mended is not None:
         log_mended(found.mended, journal)
-    _log_before(found.before, str(settings.path), journal)
+    _log_before(found.before, str(spool.path), journal)
     journal.spool_opened(
-        str(settings.path), leases=found.leases, rubbish=found.rubbish, missing=found.missing, aside=found.aside,
+        str(spool.path), leases=found.leases, rubbish=found.rubbish, missing=found.missing, aside=found.aside,
         kept=found.kept,
     )  # fmt: skip
     return spool

@@ -86,6 +86,7 @@ class Settlement:
         self._spool, self._journal, self._clock = spool, journal, clock
         self._wall, self._new_id = wall, new_id
         self._told_of: dict[str, float] = {}  # identities, and when the postmaster was told that they are held
+        self._told_damaged: set[str] = set()  # mails, likewise
 
     async def conclude(
         self, lease: Lease, outcome: Outcome, identity: Identity | None = None, lane: str | None = None
@@ -149,12 +150,13 @@ class Settlement:
 
     async def tell_of_damage(self, parcel: Spooled, detail: str) -> None:
         """The message of a mail is damaged or gone: tell the log and the postmaster, once."""
-        if parcel.mail in self._told_of:
+        if parcel.mail in self._told_damaged:
             return
-        self._told_of[parcel.mail] = self._clock.now()
+        self._told_damaged.add(parcel.mail)
         self._journal.content_damaged(parcel.mail, detail)
         news = spool_notices.content_damaged(parcel.mail, detail, _at(parcel.since + self.terms.schedule.lifetime))
-        await self.tell(news.subject, news.lines, parcel.mail)
+        if not await self.tell(news.subject, news.lines, parcel.mail):
+            self._told_damaged.discard(parcel.mail)  # an ill disk: at the next attempt
 
     async def tell(self, subject: str, lines: Sequence[str], about: str = "spool") -> bool:
         """Write to the postmaster, if there is one; `lines` are paragraphs. False when the disk does not take it."""
@@ -188,19 +190,20 @@ class Settlement:
         notes = await self._letters(lease.parcel, step.fate, verdict)
         letters = [note.posting for note in notes]
         done = await self._written(lease, lambda leased: self._spool.settle(leased, dead=verdict, notices=letters))
-        return self._tell_log(notes) if done else False
+        self._tell_log(notes if done else ())
+        return done
 
     async def _rescheduled(self, lease: Lease, parts: Sequence[Part], notes: Sequence[_Note] = ()) -> bool:
         letters = [note.posting for note in notes]
         done = await self._written(lease, lambda leased: self._spool.reschedule(leased, parts, notices=letters))
-        return self._tell_log(notes) if done else False
+        self._tell_log(notes if done else ())
+        return done
 
-    def _tell_log(self, notes: Sequence[_Note]) -> bool:
+    def _tell_log(self, notes: Sequence[_Note]) -> None:
         """Of letters that are in the spool, and of no others."""
         for note in notes:
             mail = note.posting.mail
             self._journal.notice(mail.id, note.about, mail.envelope.recipients[0], note.subject)
-        return True
 
     # Letters
 

@@ -45,6 +45,7 @@ class SqliteSpool:
 
     def __init__(self, opening: Opening, ledger: Ledger, lock: Lock | None, found: Found) -> None:
         self.found = found
+        self.path = opening.path
         self.min_free_bytes = opening.min_free_bytes
         self._opening = opening
         self._lock = lock

@@ -373,6 +373,21 @@ def test_the_postmaster_hears_of_a_refused_identity_at_once_but_not_every_time()
     run(story())
 
 
+async def test_a_damaged_message_of_which_the_disk_took_no_letter_is_told_at_the_next_attempt() -> None:
+    scene = Scene()
+    lease = await scene.leased()
+    scene.spool.ill = Kind.FAILING
+    await scene.settlement.tell_of_damage(lease.parcel, "some bytes")
+    scene.spool.ill = None
+    assert await letters(scene) == []
+    for _ in range(3):
+        await scene.settlement.tell_of_damage(lease.parcel, "some bytes")
+
+    [(notice, told)] = await letters(scene)
+    assert notice.envelope.recipients == (POSTMASTER,)
+    assert lease.parcel.mail in told
+
+
 async def test_a_notice_that_the_disk_does_not_take_is_said_in_the_log() -> None:
     scene = Scene()
     scene.spool.ill = Kind.FULL

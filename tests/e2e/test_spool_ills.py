@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from relay_process import Bench
 
 from relay.model import Client, Envelope
@@ -89,35 +90,30 @@ async def test_a_file_that_was_mended_at_the_start_is_told(bench: Bench, tmp_pat
     assert f"{line['old_file']}.contents" in text
 
 
-async def test_a_database_that_is_gone_at_the_start_is_told(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("removed", "event", "title", "named"),
+    [
+        ("spool.db*", "spool_database_missing", "The database of the spool was gone", ".missing-"),
+        ("spool.db-wal", "spool_log_missing", "The log of the spool was gone", "-wal"),
+    ],
+)
+async def test_what_is_gone_at_the_start_is_told(
+    bench: Bench, tmp_path: Path, removed: str, event: str, title: str, named: str
+) -> None:
+    """What stood only there cannot be known."""
     spool = tmp_path / "spool.db"
     await fill(spool, "0123")
-    remove(tmp_path, "spool.db*")
+    remove(tmp_path, removed)
 
     relay = await bench.start(**settings(spool))
-    gone = await relay.event("spool_database_missing")
+    gone = await relay.event(event)
     line = await relay.event("spool_opened")
     subject, text = await letter(bench)
     relay.tell(signal.SIGTERM)
     await relay.end()
 
     assert (gone["level"], gone["path"]) == ("error", str(spool))
-    assert subject == "The database of the spool was gone"
-    assert line["aside"] in text
-
-
-async def test_a_log_that_is_gone_at_the_start_is_told(bench: Bench, tmp_path: Path) -> None:
-    """What stood only there cannot be known."""
-    spool = tmp_path / "spool.db"
-    await fill(spool, "0123")
-    remove(tmp_path, "spool.db-wal")
-
-    relay = await bench.start(**settings(spool))
-    line = await relay.event("spool_log_missing")
-    subject, text = await letter(bench)
-    relay.tell(signal.SIGTERM)
-    await relay.end()
-
-    assert (line["level"], line["path"]) == ("error", str(spool))
-    assert subject == "The log of the spool was gone"
-    assert f"{spool}-wal" in text
+    assert subject == title
+    assert f"{spool}{named}" in text
+    assert ("aside" in line) == (removed == "spool.db*")
+    assert line.get("aside", str(spool)) in text

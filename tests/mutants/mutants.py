@@ -1349,8 +1349,8 @@ HOLDS = (
     Mutant(
         "a letter that was not kept is in the log",
         "relay/delivery/settlement.py",
-        "return self._tell_log(notes) if done else False\n\n    async def _rescheduled",
-        "return self._tell_log(notes) and done\n\n    async def _rescheduled",
+        "self._tell_log(notes if done else ())\n        return done\n\n    async def _rescheduled",
+        "self._tell_log(notes)\n        return done\n\n    async def _rescheduled",
         (f"{SETTLEMENT}::test_a_bounce_of_what_somebody_has_dropped_is_neither_written_nor_logged",),
     ),
 )
